@@ -1,0 +1,288 @@
+//! Commands, and what each does to a sale.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{
+    etag::Etag,
+    fault::Violation,
+    identity::{CashierId, CustomerId, StoreId},
+    line::{Expected, Line, LineParts},
+    money::{Amount, Price, Quantity},
+    sale::{Header, Item, Sale, Totals, item_count},
+    text::{Category, PaymentMethod, ProductCode, ProductName},
+};
+
+/// What a caller wants done, valid in itself.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// What is to change.
+    pub change: Change,
+    /// Names the command, so that a retry is not applied again.
+    pub request: Option<Request>,
+    /// Say what would happen, and write nothing.
+    pub validate_only: bool,
+}
+
+/// A request id and what it stands for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Request {
+    /// Made by the caller.
+    pub request_id: Uuid,
+    /// SHA-256 of the method and the content: a retry has the same.
+    pub payload_hash: [u8; 32],
+}
+
+/// One kind of command each.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Store a new sale.
+    Create(NewSale),
+    /// Change fields of a sale.
+    Update {
+        /// Which sale.
+        transaction_id: Uuid,
+        /// Only this version.
+        etag: Option<Etag>,
+        /// The fields.
+        patch: SalePatch,
+    },
+    /// Delete a sale with its items.
+    Delete {
+        /// Which sale.
+        transaction_id: Uuid,
+        /// Only this version.
+        etag: Option<Etag>,
+    },
+    /// Append an item.
+    AddItem {
+        /// To which sale.
+        transaction_id: Uuid,
+        /// Only this version.
+        etag: Option<Etag>,
+        /// The item.
+        line: Line,
+    },
+    /// Change fields of an item.
+    UpdateItem {
+        /// Of which sale.
+        transaction_id: Uuid,
+        /// Only this version.
+        etag: Option<Etag>,
+        /// Which item.
+        item_id: Uuid,
+        /// The fields.
+        patch: LinePatch,
+    },
+    /// Take an item off.
+    DeleteItem {
+        /// Of which sale.
+        transaction_id: Uuid,
+        /// Only this version.
+        etag: Option<Etag>,
+        /// Which item.
+        item_id: Uuid,
+    },
+}
+
+/// A sale that is not stored yet; its totals are amounts.
+#[derive(Clone, Debug)]
+pub struct NewSale {
+    header: Header,
+    lines: Vec<Line>,
+    totals: Totals,
+}
+
+/// New values for fields of a sale; `None` leaves a field as it is.
+#[derive(Clone, Debug, Default)]
+pub struct SalePatch {
+    /// When it happened.
+    pub transaction_time: Option<DateTime<Utc>>,
+    /// Who rang it up.
+    pub cashier_id: Option<CashierId>,
+    /// Where.
+    pub store_id: Option<StoreId>,
+    /// How it was paid.
+    pub payment_method: Option<PaymentMethod>,
+    /// Who bought; `Some(None)` makes the customer anonymous.
+    pub customer_id: Option<Option<CustomerId>>,
+    /// All items anew.
+    pub lines: Option<Vec<Line>>,
+    /// The `total_amount` that the caller expects afterwards.
+    pub expected_amount: Expected,
+    /// The `total_discount` that the caller expects afterwards.
+    pub expected_discount: Expected,
+}
+
+/// New values for fields of a line; `None` leaves a field as it is.
+#[derive(Clone, Debug, Default)]
+pub struct LinePatch {
+    /// Which product.
+    pub product_code: Option<ProductCode>,
+    /// Its name.
+    pub product_name: Option<ProductName>,
+    /// Its kind; `Some(None)` clears it.
+    pub category: Option<Option<Category>>,
+    /// Pieces.
+    pub quantity: Option<Quantity>,
+    /// For a piece.
+    pub unit_price: Option<Price>,
+    /// Off the whole line.
+    pub discount: Option<Amount>,
+    /// The `total_price` that the caller expects afterwards.
+    pub expected_total: Expected,
+}
+
+/// Why a change can't be made to the sale as it is stored.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ChangeError {
+    /// A value would be wrong together with the stored ones.
+    #[error("a value is wrong together with the stored ones")]
+    Invalid(Violation),
+    /// Another version is stored.
+    #[error("the sale was changed since it was read")]
+    EtagMismatch {
+        /// The stored version's.
+        current: Etag,
+    },
+    /// The sale has no such item.
+    #[error("the sale has no such item")]
+    ItemNotFound {
+        /// Which one.
+        item_id: Uuid,
+    },
+    /// A sale without items is none.
+    #[error("the last item of a sale can't be taken off")]
+    LastItem,
+}
+
+impl From<Violation> for ChangeError {
+    fn from(violation: Violation) -> Self {
+        Self::Invalid(violation)
+    }
+}
+
+impl Change {
+    /// The sale that must be there for the change; `None` for a new one.
+    pub const fn target(&self) -> Option<Uuid> {
+        match self {
+            Self::Create(_) => None,
+            Self::Update { transaction_id, .. }
+            | Self::Delete { transaction_id, .. }
+            | Self::AddItem { transaction_id, .. }
+            | Self::UpdateItem { transaction_id, .. }
+            | Self::DeleteItem { transaction_id, .. } => Some(*transaction_id),
+        }
+    }
+
+    const fn etag(&self) -> Option<Etag> {
+        match self {
+            Self::Create(_) => None,
+            Self::Update { etag, .. }
+            | Self::Delete { etag, .. }
+            | Self::AddItem { etag, .. }
+            | Self::UpdateItem { etag, .. }
+            | Self::DeleteItem { etag, .. } => *etag,
+        }
+    }
+
+    /// Refuses the change where it asks for another version than the stored one.
+    pub fn check_etag(&self, stored: &Sale) -> Result<(), ChangeError> {
+        match self.etag() {
+            Some(etag) if etag != stored.etag() => Err(ChangeError::EtagMismatch { current: stored.etag() }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The stored sale after this change, one version on. A delete leaves it as it was; a create has none to change.
+    pub fn applied_to(self, stored: Sale, now: DateTime<Utc>) -> Result<Sale, ChangeError> {
+        let mut sale = stored;
+        match self {
+            Self::Create(_) | Self::Delete { .. } => return Ok(sale),
+            Self::Update { patch, .. } => patch.apply(&mut sale)?,
+            Self::AddItem { line, .. } => sale.items.push(Item::new(line)),
+            Self::UpdateItem { item_id, patch, .. } => {
+                let item = sale.items.iter_mut().find(|item| item.item_id == item_id);
+                let item = item.ok_or(ChangeError::ItemNotFound { item_id })?;
+                item.line = patch.applied_to(item.line.parts().clone())?;
+            }
+            Self::DeleteItem { item_id, .. } => {
+                let place = sale.items.iter().position(|item| item.item_id == item_id);
+                let place = place.ok_or(ChangeError::ItemNotFound { item_id })?;
+                if sale.items.len() == 1 {
+                    return Err(ChangeError::LastItem);
+                }
+                sale.items.remove(place);
+            }
+        }
+        item_count(sale.items.len()).map_err(|fault| Violation::new("transaction.items", fault))?;
+        sale.totals = Totals::of(sale.items.iter().map(|item| &item.line))?;
+        sale.updated_at = now;
+        sale.version += 1;
+        Ok(sale)
+    }
+}
+
+impl NewSale {
+    /// Puts valid parts together; the totals must be amounts, and those that are expected.
+    pub fn new(header: Header, lines: Vec<Line>, amount: Expected, discount: Expected) -> Result<Self, Vec<Violation>> {
+        let count = item_count(lines.len()).map_err(|fault| vec![Violation::new("transaction.items", fault)]);
+        count?;
+        let totals = Totals::of(&lines).map_err(|violation| vec![violation])?;
+        let disagreements: Vec<_> = check_totals(totals, amount, discount).filter_map(Result::err).collect();
+        if disagreements.is_empty() { Ok(Self { header, lines, totals }) } else { Err(disagreements) }
+    }
+
+    /// The sale as it is stored first.
+    pub fn into_sale(self, now: DateTime<Utc>) -> Sale {
+        Sale {
+            transaction_id: Uuid::now_v7(),
+            header: self.header,
+            items: self.lines.into_iter().map(Item::new).collect(),
+            totals: self.totals,
+            created_at: now,
+            updated_at: now,
+            version: 1,
+        }
+    }
+}
+
+impl SalePatch {
+    fn apply(self, sale: &mut Sale) -> Result<(), Violation> {
+        let header = &mut sale.header;
+        header.transaction_time = self.transaction_time.unwrap_or(header.transaction_time);
+        header.cashier_id = self.cashier_id.unwrap_or(header.cashier_id);
+        header.store_id = self.store_id.unwrap_or(header.store_id);
+        header.customer_id = self.customer_id.unwrap_or(header.customer_id);
+        if let Some(payment_method) = self.payment_method {
+            header.payment_method = payment_method;
+        }
+        if let Some(lines) = self.lines {
+            sale.items = lines.into_iter().map(Item::new).collect();
+        }
+        let totals = Totals::of(sale.items.iter().map(|item| &item.line))?;
+        check_totals(totals, self.expected_amount, self.expected_discount).collect()
+    }
+}
+
+impl LinePatch {
+    fn applied_to(self, parts: LineParts) -> Result<Line, Violation> {
+        let parts = LineParts {
+            product_code: self.product_code.unwrap_or(parts.product_code),
+            product_name: self.product_name.unwrap_or(parts.product_name),
+            category: self.category.unwrap_or(parts.category),
+            quantity: self.quantity.unwrap_or(parts.quantity),
+            unit_price: self.unit_price.unwrap_or(parts.unit_price),
+            discount: self.discount.unwrap_or(parts.discount),
+        };
+        Line::new(parts, self.expected_total, "item")
+    }
+}
+
+fn check_totals(totals: Totals, amount: Expected, discount: Expected) -> impl Iterator<Item = Result<(), Violation>> {
+    [
+        amount.check("transaction.total_amount", totals.amount),
+        discount.check("transaction.total_discount", totals.discount),
+    ]
+    .into_iter()
+}

@@ -1,0 +1,20 @@
+//! The command service: stores sales in the primary database.
+//!
+//! | room | what it holds |
+//! | --- | --- |
+//! | [`settings`] | flags and environment |
+//! | [`grpc`] | the contract: one RPC = decode, submit, encode |
+//! | [`domain`] | what a valid sale is, and what a command does to it |
+//! | [`commit`] | how commands reach the database, and the heartbeat behind them |
+//! | [`store`] | the only SQL |
+//!
+//! Data flows one way: `grpc` → `domain` → `commit` → `store`.
+
+pub mod commit;
+pub mod domain;
+pub mod grpc;
+mod serve;
+pub mod settings;
+pub mod store;
+
+pub use serve::{ServeError, serve};

@@ -1,0 +1,14 @@
+//! Which sales a question is about.
+
+/// Each list holds alternatives; an empty one lets every sale pass.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Filter {
+    /// Sales of these stores.
+    pub store_ids: Vec<i32>,
+    /// Sales rung up by these cashiers.
+    pub cashier_ids: Vec<i32>,
+    /// Sales to these customers.
+    pub customer_ids: Vec<i32>,
+    /// Sales paid with one of these.
+    pub payment_methods: Vec<String>,
+}

@@ -1,0 +1,141 @@
+//! `ReplicationService`: publication, subscription, slot and lag in one answer.
+
+use std::collections::BTreeMap;
+
+use chrono::Utc;
+use tandem_chassis::{database::DatabaseError, deadline::Deadline};
+use tandem_proto::{
+    sales::query::v1::{
+        GetReplicationStatusRequest, GetReplicationStatusResponse, PrimaryState, Publication, ReplicatedTable,
+        ReplicationLag, ReplicationSlot, Subscription, TableState, replication_service_server::ReplicationService,
+    },
+    time::to_timestamp,
+};
+use tandem_replication as replication;
+use tonic::{Request, Response, Status};
+
+use super::{encode, status};
+use crate::{
+    freshness::lag_bytes,
+    store::{Applied, Primary, PrimaryStatus, Replica},
+};
+
+/// Of the call's time, how much a primary that does not answer may take: the replica's half is worth an answer of its
+/// own.
+const PATIENCE_WITH_PRIMARY: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Tells how replication is doing.
+pub struct Replication {
+    replica: Replica,
+    primary: Option<Primary>,
+    replica_name: String,
+}
+
+impl Replication {
+    /// Asks `replica`, and `primary` where there is a credential for it.
+    pub const fn new(replica: Replica, primary: Option<Primary>, replica_name: String) -> Self {
+        Self { replica, primary, replica_name }
+    }
+
+    async fn ask_primary(&self, deadline: Deadline) -> (PrimaryState, Option<PrimaryStatus>) {
+        let Some(primary) = &self.primary else { return (PrimaryState::NotConfigured, None) };
+        let patience = PATIENCE_WITH_PRIMARY.min(deadline.remaining() / 2);
+        match primary.status(Deadline::after(patience)).await {
+            Ok(status) => (PrimaryState::Reachable, Some(status)),
+            Err(error) => {
+                let error: &DatabaseError = &error;
+                tracing::info!(error = error as &dyn std::error::Error, "the primary can't be asked for its status");
+                (PrimaryState::Unreachable, None)
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl ReplicationService for Replication {
+    async fn get_replication_status(
+        &self,
+        request: Request<GetReplicationStatusRequest>,
+    ) -> Result<Response<GetReplicationStatusResponse>, Status> {
+        let deadline = Deadline::of(request.extensions());
+        let (primary_state, primary) = self.ask_primary(deadline).await;
+        let applied = self.replica.applied(deadline).await.map_err(status::of)?;
+        let subscription = self.replica.subscription(deadline).await.map_err(status::of)?;
+        Ok(Response::new(GetReplicationStatusResponse {
+            replica_name: self.replica_name.clone(),
+            tables: tables(primary.as_ref(), subscription.as_ref()),
+            lag: Some(lag(primary.as_ref(), applied)),
+            publication: primary.as_ref().and_then(|primary| primary.publication.as_ref()).map(publication),
+            slot: primary.and_then(|primary| primary.slot).map(slot),
+            subscription: subscription.map(self::subscription),
+            primary_state: primary_state.into(),
+        }))
+    }
+}
+
+fn tables(primary: Option<&PrimaryStatus>, subscription: Option<&replication::Subscription>) -> Vec<ReplicatedTable> {
+    let published = primary.and_then(|primary| primary.publication.as_ref()).into_iter().flat_map(|p| &p.tables);
+    let mut states: BTreeMap<String, TableState> =
+        published.map(|table| (format!("{}.{}", table.schema, table.name), TableState::Unspecified)).collect();
+    for table in subscription.into_iter().flat_map(|subscription| &subscription.tables) {
+        states.insert(table.name.clone(), table_state(table.state));
+    }
+    states.into_iter().map(|(name, state)| ReplicatedTable { name, state: state.into() }).collect()
+}
+
+const fn table_state(state: replication::TableState) -> TableState {
+    match state {
+        replication::TableState::Initializing => TableState::Initializing,
+        replication::TableState::Copying => TableState::Copying,
+        replication::TableState::CatchingUp => TableState::CatchingUp,
+        replication::TableState::Ready => TableState::Ready,
+        replication::TableState::Unknown => TableState::Unspecified,
+    }
+}
+
+fn lag(primary: Option<&PrimaryStatus>, applied: Applied) -> ReplicationLag {
+    let behind = primary.and_then(|primary| lag_bytes(primary.position.lsn, applied));
+    ReplicationLag {
+        bytes: behind.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+        staleness: applied.staleness(Utc::now()).map(encode::duration),
+        primary_lsn: primary.map(|primary| primary.position.lsn.to_string()).unwrap_or_default(),
+        replica_lsn: applied.position.map(|position| position.lsn.to_string()).unwrap_or_default(),
+    }
+}
+
+fn publication(publication: &replication::Publication) -> Publication {
+    Publication {
+        name: publication.name.clone(),
+        tables: publication.tables.iter().map(|table| format!("{}.{}", table.schema, table.name)).collect(),
+        operations: publication.operations().into_iter().map(str::to_owned).collect(),
+    }
+}
+
+fn subscription(subscription: replication::Subscription) -> Subscription {
+    let progress = subscription.progress;
+    let text = |lsn: Option<replication::Lsn>| lsn.map(|lsn| lsn.to_string()).unwrap_or_default();
+    Subscription {
+        name: subscription.name,
+        enabled: subscription.enabled,
+        publications: subscription.publications,
+        apply_worker_running: progress.running,
+        received_lsn: text(progress.received_lsn),
+        applied_lsn: text(progress.applied_lsn),
+        last_message_at: progress.last_message_at.map(to_timestamp),
+        apply_errors: subscription.apply_errors,
+        sync_errors: subscription.sync_errors,
+    }
+}
+
+fn slot(slot: replication::Slot) -> ReplicationSlot {
+    let text = |lsn: Option<replication::Lsn>| lsn.map(|lsn| lsn.to_string()).unwrap_or_default();
+    ReplicationSlot {
+        name: slot.name,
+        active: slot.active,
+        wal_status: slot.wal_status.unwrap_or_default(),
+        restart_lsn: text(slot.restart_lsn),
+        confirmed_flush_lsn: text(slot.confirmed_flush_lsn),
+        retained_wal_bytes: slot.retained_wal_bytes,
+        safe_wal_bytes: slot.safe_wal_bytes,
+    }
+}

@@ -1,0 +1,18 @@
+//! The query service: answers from a replica that logical replication feeds.
+//!
+//! | room | what it holds |
+//! | --- | --- |
+//! | [`settings`] | flags and environment |
+//! | [`grpc`] | the contract: one RPC = decode, wait until fresh enough, ask, encode |
+//! | [`domain`] | what can be asked, and what is answered |
+//! | [`freshness`] | how fresh the replica is, and waiting until it is fresh enough |
+//! | [`store`] | the only SQL |
+
+pub mod domain;
+pub mod freshness;
+pub mod grpc;
+mod serve;
+pub mod settings;
+pub mod store;
+
+pub use serve::{ServeError, serve};

@@ -1,0 +1,46 @@
+//! `tandem-query`: the read side. Wiring only.
+
+use std::{error::Error, process::ExitCode};
+
+use clap::Parser as _;
+use tandem_chassis::{listeners::Listeners, migration, process, shutdown::Shutdown};
+use tandem_query::{
+    serve,
+    settings::{Action, Arguments, MigrateSettings, ServeSettings},
+    store,
+};
+
+const SERVICE: &str = "tandem-query";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match Arguments::parse().action {
+        Action::Serve(settings) => process::run(SERVICE, &settings.log, run(&settings)).await,
+        Action::Migrate(settings) => process::run(SERVICE, &settings.log, migrate(&settings)).await,
+    }
+}
+
+async fn run(settings: &ServeSettings) -> Result<(), Box<dyn Error>> {
+    let shutdown = Shutdown::on_signal()?;
+    let listeners = Listeners::bind(settings.listen, settings.metrics_listen).await?;
+    let (grpc, metrics) = listeners.addresses()?;
+    tracing::info!(%grpc, %metrics, "listening");
+    serve(settings, listeners, shutdown).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn migrate(settings: &MigrateSettings) -> Result<(), Box<dyn Error>> {
+    let mut admin = migration::connect(&settings.admin()?).await?;
+    let upstream = settings.upstream()?;
+    let mut primary = migration::connect(&settings.upstream_database()?).await?;
+    let password = settings.query_password()?;
+    store::migrate(&mut admin, &mut primary, &upstream, &settings.subscription, password.as_ref()).await?;
+    tracing::info!(
+        host = settings.replica.host,
+        port = settings.replica.port,
+        subscription = settings.subscription,
+        "the replica is migrated and subscribed"
+    );
+    Ok(())
+}

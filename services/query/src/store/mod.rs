@@ -1,0 +1,22 @@
+//! The only SQL of this service.
+//!
+//! | file | question |
+//! | --- | --- |
+//! | [`sale`] | one sale, or a page of them |
+//! | [`summary`] | key figures of a range |
+//! | [`series`] | the same, day by day |
+//! | [`top_products`] | the products that sold best |
+//! | [`replication`] | how far the replica is, and how replication is doing |
+//! | [`migrate`] | schema, roles and subscription of the replica |
+
+mod migrate;
+mod replica;
+mod replication;
+mod sale;
+mod series;
+mod summary;
+mod top_products;
+
+pub use migrate::{MigrateError, Upstream, migrate};
+pub use replica::{Answered, Replica};
+pub use replication::{Applied, Primary, PrimaryStatus};

@@ -1,0 +1,52 @@
+//! Replication slots.
+
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use crate::Lsn;
+
+/// A logical slot on a primary.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Slot {
+    /// Its name: that of the subscription.
+    pub name: String,
+    /// Whether a walsender serves it now.
+    pub active: bool,
+    /// The process that serves it.
+    pub active_pid: Option<i32>,
+    /// `reserved`, `extended`, `unreserved` or `lost`; `None` for a slot that never reserved WAL.
+    pub wal_status: Option<String>,
+    /// From here on WAL is kept.
+    pub restart_lsn: Option<Lsn>,
+    /// Up to here the subscriber has confirmed.
+    pub confirmed_flush_lsn: Option<Lsn>,
+    /// Bytes of WAL that are kept for it.
+    pub retained_wal_bytes: i64,
+    /// Bytes of WAL that can still be written before it is in danger; `None`: no limit is set, or it is lost.
+    pub safe_wal_bytes: Option<i64>,
+}
+
+impl Slot {
+    /// The logical slot of this name; `None` where there is none.
+    pub async fn find(connection: &mut PgConnection, name: &str) -> Result<Option<Self>, sqlx::Error> {
+        sqlx::query_as!(
+            Self,
+            r#"
+            select
+                slot_name::text as "name!",
+                active as "active!",
+                active_pid,
+                wal_status,
+                restart_lsn as "restart_lsn: Lsn",
+                confirmed_flush_lsn as "confirmed_flush_lsn: Lsn",
+                coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint as "retained_wal_bytes!",
+                safe_wal_size as safe_wal_bytes
+            from pg_catalog.pg_replication_slots
+            where slot_name = $1::text and slot_type = 'logical'
+            "#,
+            name
+        )
+        .fetch_optional(connection)
+        .await
+    }
+}

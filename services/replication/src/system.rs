@@ -1,0 +1,50 @@
+//! Which server's WAL a position belongs to.
+
+use sqlx::PgConnection;
+
+use crate::{ConsistencyToken, Lsn};
+
+/// One history of one PostgreSQL cluster. Positions of two identities can't be compared.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct SystemIdentity {
+    /// Made by initdb; a physical copy of a cluster shares it. PostgreSQL shows the 64 bits as a signed number.
+    pub system_identifier: i64,
+    /// Grows by one at each promotion.
+    pub timeline: i32,
+}
+
+/// A position and the history that it lies in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Position {
+    /// The history.
+    pub identity: SystemIdentity,
+    /// Where in it.
+    pub lsn: Lsn,
+}
+
+impl Position {
+    /// Where this server writes now: behind every transaction that has committed before the call.
+    ///
+    /// The server must be a primary: a server in recovery answers with an error.
+    pub async fn current(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        // The timeline is the first eight hexadecimal digits of a WAL file's name. pg_control_checkpoint() has
+        // it too, but only since the last checkpoint, which after a promotion is the one before it.
+        let row = sqlx::query!(
+            r#"
+            select
+                (select system_identifier from pg_control_system()) as "system_identifier!",
+                ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer as "timeline!",
+                pg_current_wal_insert_lsn() as "lsn!: Lsn"
+            "#
+        )
+        .fetch_one(connection)
+        .await?;
+        let identity = SystemIdentity { system_identifier: row.system_identifier, timeline: row.timeline };
+        Ok(Self { identity, lsn: row.lsn })
+    }
+
+    /// The token that covers everything before this position.
+    pub fn token(self) -> ConsistencyToken {
+        ConsistencyToken::new(self)
+    }
+}
