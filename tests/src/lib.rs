@@ -1,0 +1,9 @@
+//! End-to-end tests: both services on a real primary/replica pair.
+//!
+//! A test binary shares one [`Tandem`] among its tests ([`Tandem::shared`]); a test that stops or breaks something
+//! starts its own ([`Tandem::start`]). Databases and directories are gone when the process is, however it ends.
+
+pub mod request;
+mod tandem;
+
+pub use tandem::Tandem;

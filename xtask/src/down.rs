@@ -1,0 +1,45 @@
+//! `cargo xtask down`: stops the pair, in whatever state it is.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+
+use crate::places::RunDirectory;
+use crate::process::{self, Signal, wait_until_gone};
+use crate::running::{UpLock, halt};
+use crate::terminal;
+
+/// How long an `up` that was asked to stop may take: draining, two checkpoints, and some more.
+const UP_LIMIT: Duration = Duration::from_secs(120);
+
+/// How `down` is called.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Stops a detached pair, one in the foreground of another terminal, one that is starting, and what a crash
+/// has left. Nothing to stop is no error.
+pub async fn run(_args: &Args) -> anyhow::Result<ExitCode> {
+    let since = Instant::now();
+    let stopped = stop_pair(&RunDirectory::open()?).await?;
+    if stopped.is_empty() {
+        terminal::note("nothing was running");
+    } else {
+        terminal::done(&format!("stopped {}; the data stays", stopped.join(", ")), since);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends the `up` that holds the pair, if there is one, and then whatever is left; returns what was running.
+pub(crate) async fn stop_pair(directory: &RunDirectory) -> anyhow::Result<Vec<&'static str>> {
+    let lock = directory.lock_file();
+    let mut stopped = Vec::new();
+    if let Some(up) = UpLock::holder(&lock)? {
+        process::signal(up, Signal::TERM)?;
+        let gone = wait_until_gone(UP_LIMIT, || !matches!(UpLock::holder(&lock), Ok(None))).await;
+        ensure!(gone, "`cargo xtask up` (process {}) was asked to stop and goes on", up.as_raw_pid());
+        stopped.push("the pair of `cargo xtask up`");
+    }
+    stopped.extend(halt(directory).await?);
+    Ok(stopped)
+}

@@ -1,0 +1,23 @@
+//! PostgreSQL on this machine: found or fetched, made into clusters, paired, and lent to tests.
+
+mod cluster;
+mod configuration;
+mod fetch;
+mod leash;
+mod locate;
+mod pair;
+mod passwords;
+mod server_user;
+mod stop;
+mod subscription;
+mod test_pair;
+
+pub use cluster::{ADMIN_ROLE, Cluster, ClusterSpec, DATABASE, tail};
+pub use fetch::{FetchError, fetch};
+pub use locate::{Installation, LocateError, OLDEST_MAJOR, Version, locate};
+pub use pair::{Pair, PairSpec, cluster_directories};
+pub use passwords::{Login, Passwords};
+pub use server_user::ServerUser;
+pub use stop::{Mode, postmaster, stop};
+pub use subscription::{READY_LIMIT, wait_until_ready};
+pub use test_pair::{PG_BIN_VARIABLE, TestOptions, TestPair, free_port, installation};

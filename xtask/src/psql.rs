@@ -1,0 +1,72 @@
+//! `cargo xtask psql`: becomes psql, connected as superuser.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::Context;
+use clap::ValueEnum;
+
+use crate::postgres::{ADMIN_ROLE, DATABASE};
+use crate::running::RunState;
+
+/// How `psql` is called.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which side.
+    side: Side,
+    /// Arguments for psql, such as `-- -c 'select 1'`.
+    #[arg(last = true)]
+    arguments: Vec<OsString>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Side {
+    Primary,
+    Replica,
+}
+
+/// Replaces this process; returns only when psql can't be started.
+pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let state = RunState::load()?;
+    let side = match args.side {
+        Side::Primary => &state.primary,
+        Side::Replica => &state.replica,
+    };
+    let error = Command::new(program(&state.postgres.bin_dir))
+        .args(&args.arguments)
+        .env("PGHOST", "127.0.0.1")
+        .env("PGPORT", side.port.to_string())
+        .env("PGUSER", ADMIN_ROLE)
+        .env("PGDATABASE", DATABASE)
+        // Not as an argument, where every user of the machine could read it.
+        .env("PGPASSWORD", password_of(&side.admin_url))
+        .exec();
+    Err(error).context(
+        "psql can't be run: install PostgreSQL's client (Debian, Ubuntu: apt-get install postgresql-client), \
+         or use another with the URL in `cargo xtask status --output json`",
+    )
+}
+
+/// The neighbour of the server, else the one on the `PATH`.
+fn program(bin_dir: &Path) -> OsString {
+    let beside = bin_dir.join("psql");
+    if beside.exists() { beside.into() } else { "psql".into() }
+}
+
+/// The password in a URL made by `Cluster::url`, which quotes nothing.
+fn password_of(url: &str) -> &str {
+    let credentials = url.split_once("://").and_then(|(_, rest)| rest.split_once('@'));
+    credentials.and_then(|(credentials, _)| credentials.split_once(':')).map_or("", |(_, password)| password)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_is_what_stands_between_role_and_host() {
+        assert_eq!(password_of("postgres://tandem_admin:secret@127.0.0.1:5676/tandem"), "secret");
+    }
+}

@@ -1,0 +1,151 @@
+//! The services as processes: started apart from the terminal, found again by their process id files.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::process::Child;
+use tokio::time::Instant;
+use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::places::{RunDirectory, create_directory};
+use crate::postgres::tail;
+use crate::process::{Pid, command_line, read_pid_file};
+use crate::service::{Binaries, Environment, Service, give_environment};
+
+/// How long a service may take until it is healthy: it connects to one database and binds two ports.
+const HEALTHY_LIMIT: Duration = Duration::from_secs(30);
+
+/// How often a service that starts is asked for its health.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long one question for health may take.
+const HEALTH_LIMIT: Duration = Duration::from_secs(2);
+
+/// How many lines of a service's log an error shows.
+const LOG_TAIL_LINES: usize = 20;
+
+/// Writes the shell's process id, which the service then takes over: there is no moment at which the
+/// service runs and its id is not on disk. A closing terminal must not end a detached service.
+const WRAPPER: &str = r#"trap '' HUP; echo $$ > "$1" && shift && exec "$@""#;
+
+/// A service that this process has started.
+#[derive(Debug)]
+pub struct ServiceProcess {
+    service: Service,
+    child: Child,
+    log: PathBuf,
+}
+
+impl ServiceProcess {
+    /// Starts a service with its output in its log, which begins anew.
+    pub fn start(
+        directory: &RunDirectory,
+        binaries: &Binaries,
+        service: Service,
+        environment: &Environment,
+    ) -> anyhow::Result<ServiceProcess> {
+        create_directory(&directory.services(), 0o700)?;
+        let log = log_file(directory, service);
+        let output = File::create(&log).with_context(|| format!("{} can't be written", log.display()))?;
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", WRAPPER, "sh"]).arg(pid_file(directory, service));
+        command.arg(binaries.path(service)).arg("serve");
+        if std::env::var_os("TANDEM_LOG_FORMAT").is_none() {
+            // A file is no terminal, and yet people read this one.
+            command.env("TANDEM_LOG_FORMAT", "text");
+        }
+        give_environment(&mut command, environment);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
+        let child = tokio::process::Command::from(command)
+            .spawn()
+            .with_context(|| format!("{} can't be started", service.binary()))?;
+        Ok(ServiceProcess { service, child, log })
+    }
+
+    /// Waits until the service says that it serves. The error shows the end of its log.
+    pub async fn wait_until_healthy(&mut self, address: SocketAddr) -> anyhow::Result<()> {
+        let deadline = Instant::now() + HEALTHY_LIMIT;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                bail!(self.obituary(status));
+            }
+            let health = health(&address.to_string()).await;
+            if health == "SERVING" {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                bail!(
+                    "{} is {health} {} s after its start; the end of {}:\n{}",
+                    self.service.binary(),
+                    HEALTHY_LIMIT.as_secs(),
+                    self.log.display(),
+                    tail(&self.log, LOG_TAIL_LINES)
+                );
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    /// Returns when the service ends: what to tell of it.
+    pub async fn ended(&mut self) -> anyhow::Result<String> {
+        let status = self.child.wait().await?;
+        Ok(self.obituary(status))
+    }
+
+    fn obituary(&self, status: ExitStatus) -> String {
+        format!(
+            "{} ended by itself ({status}); the end of {}:\n{}",
+            self.service.binary(),
+            self.log.display(),
+            tail(&self.log, LOG_TAIL_LINES)
+        )
+    }
+}
+
+/// A service's log.
+pub fn log_file(directory: &RunDirectory, service: Service) -> PathBuf {
+    directory.services().join(format!("{}.log", service.short_name()))
+}
+
+/// The process of a service, if it is alive.
+pub fn alive(directory: &RunDirectory, service: Service) -> Option<Pid> {
+    let pid = read_pid_file(&pid_file(directory, service))?;
+    // The id may be somebody else's by now.
+    command_line(pid)?.contains(&format!("{} serve", service.binary())).then_some(pid)
+}
+
+/// What `grpc.health.v1` says of a server as a whole: `SERVING`, `NOT_SERVING`, or `UNREACHABLE`.
+pub async fn health(address: &str) -> &'static str {
+    let ask = async {
+        let channel = Endpoint::from_shared(format!("http://{address}")).ok()?.connect().await.ok()?;
+        let request = HealthCheckRequest { service: String::new() };
+        Some(HealthClient::new(channel).check(request).await.ok()?.into_inner().status())
+    };
+    match tokio::time::timeout(HEALTH_LIMIT, ask).await.ok().flatten() {
+        Some(ServingStatus::Serving) => "SERVING",
+        Some(_) => "NOT_SERVING",
+        None => "UNREACHABLE",
+    }
+}
+
+/// Forgets the process id of a service that is gone.
+pub(super) fn forget(directory: &RunDirectory, service: Service) -> anyhow::Result<()> {
+    crate::places::remove_if_there(&pid_file(directory, service)).map_err(Into::into)
+}
+
+fn pid_file(directory: &RunDirectory, service: Service) -> PathBuf {
+    directory.services().join(format!("{}.pid", service.short_name()))
+}
+
+/// The size of a service's log so far, in bytes.
+pub fn log_size(directory: &RunDirectory, service: Service) -> u64 {
+    fs::metadata(log_file(directory, service)).map_or(0, |found| found.len())
+}

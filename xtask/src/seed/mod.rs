@@ -1,0 +1,21 @@
+//! Sample data: `cargo xtask seed`.
+//!
+//! [`Sales`] makes sales from a seed and knows no database. [`fill`] sends them through the command service,
+//! as tills do; [`copy`] puts them into the primary directly, for large amounts.
+
+mod catalogue;
+mod command;
+mod copy;
+mod generator;
+mod grpc;
+mod hours;
+mod plan;
+mod progress;
+
+pub use catalogue::{CATALOGUE, Product};
+pub use command::{Args, Output, Via, run};
+pub use copy::copy;
+pub use generator::{Line, Sale, Sales};
+pub use grpc::fill;
+pub use plan::{DEFAULT_RNG_SEED, Plan};
+pub use progress::Outcome;

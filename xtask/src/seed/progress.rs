@@ -1,0 +1,115 @@
+//! A bar on a terminal, silence elsewhere, and a count either way.
+
+use std::fmt;
+use std::io::{IsTerminal, stderr};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use rust_decimal::Decimal;
+use serde::Serialize;
+
+use super::generator::Sale;
+
+/// Redraws the clock also while no sale arrives.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What was done, in the end or so far.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outcome {
+    /// Sales that the primary has committed.
+    pub sales: u64,
+    /// Their items.
+    pub items: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// Sales a second over the whole time.
+    pub sales_per_second: f64,
+    /// The sum of the sales' totals.
+    pub revenue: Decimal,
+    /// Whether it was stopped before all were in.
+    pub stopped: bool,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.stopped {
+            f.write_str("stopped: ")?;
+        }
+        write!(
+            f,
+            "{} sales with {} items are in: {:.1} s, {:.0} sales/s, revenue {}",
+            self.sales, self.items, self.seconds, self.sales_per_second, self.revenue
+        )
+    }
+}
+
+/// Counts the sales that are in.
+#[derive(Debug)]
+pub(super) struct Progress {
+    bar: ProgressBar,
+    started: Instant,
+    planned: u64,
+    sales: u64,
+    items: u64,
+    revenue: Decimal,
+}
+
+/// What one committed sale adds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    items: u64,
+    revenue: Decimal,
+}
+
+impl From<&Sale> for Share {
+    fn from(sale: &Sale) -> Self {
+        Self { items: sale.lines.len() as u64, revenue: sale.total_amount() }
+    }
+}
+
+impl Progress {
+    pub(super) fn start(planned: u64) -> Self {
+        let bar = if stderr().is_terminal() { ProgressBar::new(planned) } else { ProgressBar::hidden() };
+        let style = "{bar:24} {human_pos}/{human_len} sales  {rate}  {elapsed} elapsed, {eta} left";
+        let style = ProgressStyle::with_template(style).expect("the template is a constant that parses");
+        bar.set_style(style.with_key("rate", |state: &ProgressState, line: &mut dyn fmt::Write| {
+            // A bar that can't be drawn is no reason to stop.
+            write!(line, "{:.0}/s", state.per_sec()).unwrap_or_default();
+        }));
+        bar.enable_steady_tick(TICK);
+        Self { bar, started: Instant::now(), planned, sales: 0, items: 0, revenue: Decimal::new(0, 2) }
+    }
+
+    /// One more sale is in.
+    pub(super) fn add(&mut self, share: Share) {
+        self.sales += 1;
+        self.items += share.items;
+        self.revenue += share.revenue;
+        self.bar.inc(1);
+    }
+
+    pub(super) fn sales(&self) -> u64 {
+        self.sales
+    }
+
+    /// Takes the bar away and says what was done.
+    pub(super) fn finish(self) -> Outcome {
+        self.bar.finish_and_clear();
+        let seconds = self.started.elapsed().as_secs_f64();
+        Outcome {
+            sales: self.sales,
+            items: self.items,
+            seconds,
+            sales_per_second: if seconds > 0.0 { self.sales as f64 / seconds } else { 0.0 },
+            revenue: self.revenue,
+            stopped: self.sales < self.planned,
+        }
+    }
+}
+
+impl Drop for Progress {
+    /// A failure must not leave half a bar above its message.
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,175 @@
+//! The two services as programs: which package, where the binary is, and the environment it is given.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+
+use crate::places::{build_directory, cargo, workspace_root};
+use crate::postgres::{ADMIN_ROLE, DATABASE, Login, Pair};
+
+/// One of the two services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// `tandem-command`, which writes to the primary.
+    Command,
+    /// `tandem-query`, which reads from the replica.
+    Query,
+}
+
+impl Service {
+    /// Both, in the order in which they migrate and start.
+    pub const BOTH: [Service; 2] = [Service::Command, Service::Query];
+
+    /// Package and binary.
+    pub fn binary(self) -> &'static str {
+        match self {
+            Service::Command => "tandem-command",
+            Service::Query => "tandem-query",
+        }
+    }
+
+    /// `command` or `query`: its directory below `services`, its log.
+    pub fn short_name(self) -> &'static str {
+        match self {
+            Service::Command => "command",
+            Service::Query => "query",
+        }
+    }
+
+    /// Its crate.
+    pub fn directory(self) -> PathBuf {
+        workspace_root().join("services").join(self.short_name())
+    }
+}
+
+/// Where the services' binaries are.
+#[derive(Debug, Clone)]
+pub struct Binaries {
+    directory: PathBuf,
+}
+
+/// Names the directory of binaries that are built already: `cargo xtask test` sets it for its tests.
+pub const BINARIES_VARIABLE: &str = "TANDEM_BIN_DIR";
+
+impl Binaries {
+    /// Has cargo build both services; what it says goes to standard error, all of it on a terminal and
+    /// errors alone elsewhere. Dropping the future ends cargo.
+    pub async fn build(release: bool) -> anyhow::Result<Binaries> {
+        let mut command = tokio::process::Command::new(cargo());
+        command.arg("build").current_dir(workspace_root()).env("SQLX_OFFLINE", "true").kill_on_drop(true);
+        for service in Service::BOTH {
+            command.args(["--package", service.binary(), "--bin", service.binary()]);
+        }
+        if !io::stderr().is_terminal() {
+            command.arg("--quiet");
+        }
+        if release {
+            command.arg("--release");
+        }
+        let status = command.status().await.context("cargo can't be run: is it on the PATH?")?;
+        ensure!(status.success(), "the services do not build; cargo's messages are above");
+        Ok(Binaries { directory: build_directory()?.join(if release { "release" } else { "debug" }) })
+    }
+
+    /// Those that `TANDEM_BIN_DIR` names, else builds them.
+    pub async fn from_environment() -> anyhow::Result<Binaries> {
+        match env::var_os(BINARIES_VARIABLE) {
+            Some(directory) => Ok(Binaries { directory: directory.into() }),
+            None => Binaries::build(false).await,
+        }
+    }
+
+    /// Their directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// One service's binary.
+    pub fn path(&self, service: Service) -> PathBuf {
+        self.directory.join(service.binary())
+    }
+}
+
+/// Names and values of environment variables.
+pub type Environment = Vec<(&'static str, OsString)>;
+
+/// What `migrate` of a service needs: the admin role of its side and the passwords that it sets.
+pub fn migrate_environment(pair: &Pair, service: Service) -> Environment {
+    let file = |login| pair.passwords().file(login).into_os_string();
+    let mut environment = places_of(pair);
+    match service {
+        Service::Command => environment.extend([
+            ("TANDEM_PRIMARY_ADMIN_USER", ADMIN_ROLE.into()),
+            ("TANDEM_PRIMARY_ADMIN_PASSWORD_FILE", file(Login::PrimaryAdmin)),
+            ("TANDEM_PRIMARY_USER", Login::Command.role().into()),
+            ("TANDEM_PRIMARY_PASSWORD_FILE", file(Login::Command)),
+            ("TANDEM_REPLICATION_USER", Login::Replication.role().into()),
+            ("TANDEM_REPLICATION_PASSWORD_FILE", file(Login::Replication)),
+            ("TANDEM_MONITOR_USER", Login::Monitor.role().into()),
+            ("TANDEM_MONITOR_PASSWORD_FILE", file(Login::Monitor)),
+        ]),
+        Service::Query => environment.extend([
+            ("TANDEM_REPLICA_ADMIN_USER", ADMIN_ROLE.into()),
+            ("TANDEM_REPLICA_ADMIN_PASSWORD_FILE", file(Login::ReplicaAdmin)),
+            ("TANDEM_REPLICA_USER", Login::Query.role().into()),
+            ("TANDEM_REPLICA_PASSWORD_FILE", file(Login::Query)),
+            ("TANDEM_REPLICATION_USER", Login::Replication.role().into()),
+            ("TANDEM_REPLICATION_PASSWORD_FILE", file(Login::Replication)),
+        ]),
+    }
+    environment
+}
+
+/// What `serve` of a service needs. The query service gets nothing that can write to the primary.
+pub fn serve_environment(pair: &Pair, service: Service, listen: SocketAddr, metrics: SocketAddr) -> Environment {
+    let file = |login| pair.passwords().file(login).into_os_string();
+    let address = |address: SocketAddr| OsString::from(address.to_string());
+    let mut environment = places_of(pair);
+    match service {
+        Service::Command => environment.extend([
+            ("TANDEM_PRIMARY_USER", Login::Command.role().into()),
+            ("TANDEM_PRIMARY_PASSWORD_FILE", file(Login::Command)),
+            ("TANDEM_COMMAND_LISTEN", address(listen)),
+            ("TANDEM_COMMAND_METRICS_LISTEN", address(metrics)),
+        ]),
+        Service::Query => environment.extend([
+            ("TANDEM_REPLICA_USER", Login::Query.role().into()),
+            ("TANDEM_REPLICA_PASSWORD_FILE", file(Login::Query)),
+            ("TANDEM_MONITOR_USER", Login::Monitor.role().into()),
+            ("TANDEM_MONITOR_PASSWORD_FILE", file(Login::Monitor)),
+            ("TANDEM_QUERY_LISTEN", address(listen)),
+            ("TANDEM_QUERY_METRICS_LISTEN", address(metrics)),
+        ]),
+    }
+    environment
+}
+
+/// Takes the caller's own connection settings out of a command's environment and puts these in.
+pub fn give_environment(command: &mut Command, environment: &Environment) {
+    for (name, _) in env::vars_os() {
+        let name_text = name.to_string_lossy();
+        let names_a_connection = ["TANDEM_PRIMARY_", "TANDEM_REPLICA_", "TANDEM_MONITOR_", "TANDEM_REPLICATION_"]
+            .iter()
+            .any(|prefix| name_text.starts_with(prefix));
+        if names_a_connection && name_text != "TANDEM_REPLICA_NAME" {
+            command.env_remove(&name);
+        }
+    }
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+}
+
+fn places_of(pair: &Pair) -> Environment {
+    vec![
+        ("TANDEM_PRIMARY_HOST", "127.0.0.1".into()),
+        ("TANDEM_PRIMARY_PORT", pair.primary().port().to_string().into()),
+        ("TANDEM_PRIMARY_DATABASE", DATABASE.into()),
+        ("TANDEM_REPLICA_HOST", "127.0.0.1".into()),
+        ("TANDEM_REPLICA_PORT", pair.replica().port().to_string().into()),
+        ("TANDEM_REPLICA_DATABASE", DATABASE.into()),
+    ]
+}

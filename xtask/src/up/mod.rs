@@ -1,0 +1,145 @@
+//! `cargo xtask up`: from nothing to two equal databases and two services, and back on Ctrl-C.
+
+mod filling;
+mod follow;
+mod starting;
+mod summary;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::bail;
+
+use crate::cli::PostgresArgs;
+use crate::places::RunDirectory;
+use crate::postgres::Cluster;
+use crate::running::{Interrupt, Interrupted, PortArgs, Ports, RunState, UpLock, halt};
+use crate::terminal;
+
+use starting::Started;
+
+/// How often the watch looks whether both servers are alive.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a shell reports for a command that Ctrl-C has ended.
+const INTERRUPTED: u8 = 130;
+
+/// How `up` is called.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit code: 0 when the pair ran and was stopped (or runs on, with --detach), \
+    130 when it was interrupted before it ran, 1 otherwise.")]
+pub struct Args {
+    /// Return when the pair runs, and leave it running.
+    #[arg(long)]
+    detach: bool,
+    /// How many sales an empty primary is filled with; 0 for none.
+    #[arg(long, default_value_t = 10_000)]
+    sales: u64,
+    /// Build the services with optimisations.
+    #[arg(long)]
+    release: bool,
+    #[command(flatten)]
+    postgres: PostgresArgs,
+    #[command(flatten)]
+    ports: PortArgs,
+}
+
+/// Starts the pair; in the foreground, also watches it and stops it.
+pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let directory = RunDirectory::open()?;
+    let lock = UpLock::take(&directory.lock_file())?;
+    if let Ok(state) = RunState::load_from(&directory.state_file())
+        && state.runs(&directory)
+        // Where nobody holds the lock, a filling that is not finished was interrupted: it must go on.
+        && (lock.is_none() || !directory.filling_file().exists())
+    {
+        args.ports.agree_with(&state)?;
+        terminal::note("the pair runs already");
+        terminal::result(summary::of(&state));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if lock.is_none() {
+        let holder = UpLock::holder(&directory.lock_file())?;
+        let who = holder.map_or_else(String::new, |pid| format!(" (process {})", pid.as_raw_pid()));
+        bail!("another `cargo xtask up`{who} is at work on this pair: wait for it, or stop it with `cargo xtask down`");
+    }
+    let interrupt = Interrupt::listen()?;
+    let left_over = halt(&directory).await?;
+    if !left_over.is_empty() {
+        terminal::note(&format!("stopped what an earlier run had left behind: {}", left_over.join(", ")));
+    }
+    let ports = Ports::new(&args.ports);
+    ports.check_free()?;
+    let outcome = start_and_watch(args, &directory, &ports, &interrupt).await;
+    // `down` takes the lock's holder for the one that stops the pair, so the lock is held to the end.
+    let ended = end(args, &directory, outcome).await;
+    drop(lock);
+    ended
+}
+
+/// Starts the pair and, in the foreground, returns only when it is to be stopped: asked to (Ok), or because
+/// a part of it has ended (Err).
+async fn start_and_watch(
+    args: &Args,
+    directory: &RunDirectory,
+    ports: &Ports,
+    interrupt: &Interrupt,
+) -> anyhow::Result<()> {
+    let mut started = starting::start(args, directory, ports, interrupt).await?;
+    filling::fill_and_verify(args.sales, directory, &started.state, interrupt).await?;
+    terminal::result(summary::of(&started.state));
+    if args.detach {
+        terminal::result("  stop     cargo xtask down");
+        return Ok(());
+    }
+    terminal::result("  stop     Ctrl-C, or cargo xtask down\n");
+    watch(&mut started, directory, interrupt).await
+}
+
+/// Shows the services' logs until somebody asks to stop, or a part of the pair ends.
+async fn watch(started: &mut Started, directory: &RunDirectory, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let Started { command, query, pair, .. } = started;
+    tokio::select! {
+        () = interrupt.asked() => Ok(()),
+        ended = command.ended() => bail!(ended?),
+        ended = query.ended() => bail!(ended?),
+        () = until_gone(pair.primary()) => bail!(obituary(pair.primary())),
+        () = until_gone(pair.replica()) => bail!(obituary(pair.replica())),
+        failed = follow::follow(directory) => failed.map(|never| match never {}),
+    }
+}
+
+/// Stops what has to be stopped and turns the outcome into the command's own.
+async fn end(args: &Args, directory: &RunDirectory, outcome: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    match outcome {
+        Ok(()) if args.detach => Ok(ExitCode::SUCCESS),
+        Ok(()) => {
+            terminal::note("stopping");
+            halt(directory).await?;
+            terminal::note("stopped; the data stays for the next `cargo xtask up`");
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) if error.is::<Interrupted>() => {
+            terminal::note("interrupted: stopping what was started");
+            halt(directory).await?;
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+        Err(error) => {
+            // Said before the rest is stopped, so that a stop that hangs does not hide it.
+            terminal::failure(&error);
+            halt(directory).await?;
+            terminal::note("everything else was stopped");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+async fn until_gone(cluster: &Cluster) {
+    while cluster.postmaster().is_some() {
+        tokio::time::sleep(WATCH_INTERVAL).await;
+    }
+}
+
+fn obituary(cluster: &Cluster) -> String {
+    format!("the {} has ended; the end of its log:\n{}", cluster.name(), cluster.log_tail())
+}
