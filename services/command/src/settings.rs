@@ -32,7 +32,7 @@ use crate::store::Passwords;
 
 /// A call waits no longer than this for a pooled connection: by then the pool is too small for the load, and the caller
 /// does better to hear it.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// One administrator's connection migrates.
 const ONE: NonZeroU32 = NonZeroU32::MIN;
 
