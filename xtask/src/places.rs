@@ -56,6 +56,9 @@ pub fn build_directory() -> anyhow::Result<PathBuf> {
     Ok(FOUND.get_or_init(|| directory).clone())
 }
 
+/// Moves the pair out of the build directory: with ports of its own, a second pair runs beside the first.
+const RUN_DIRECTORY_VARIABLE: &str = "TANDEM_RUN_DIRECTORY";
+
 /// The directory that holds the pair: its data, passwords, logs, state.
 #[derive(Debug, Clone)]
 pub struct RunDirectory {
@@ -65,8 +68,18 @@ pub struct RunDirectory {
 impl RunDirectory {
     /// Finds the run directory, and makes it where it is missing.
     pub fn open() -> anyhow::Result<RunDirectory> {
-        let build = build_directory()?;
         let user = ServerUser::of_this_process()?;
+        if let Some(asked) = env::var_os(RUN_DIRECTORY_VARIABLE).map(PathBuf::from) {
+            create_directory(&asked, 0o755)?;
+            let path = asked.canonicalize()?;
+            ensure!(
+                user.can_enter(&path),
+                "{RUN_DIRECTORY_VARIABLE} names {}, which {user} can't reach: PostgreSQL runs as {user}",
+                path.display()
+            );
+            return Ok(RunDirectory { path });
+        }
+        let build = build_directory()?;
         if user.can_enter(&build) {
             let path = build.join("tandem");
             create_directory(&path, 0o755)?;
