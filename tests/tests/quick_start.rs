@@ -116,7 +116,9 @@ fn shape(line: &str) -> String {
 
 fn assert_printed(step: &Step, printed: &str) {
     let shapes: Vec<_> = printed.lines().map(shape).collect();
-    for line in step.output.iter().filter(|line| !line.trim().is_empty()) {
+    // Which PostgreSQL it is and where it lies is the machine's, not the README's.
+    let ours = |line: &&String| !line.trim().is_empty() && !line.contains("PostgreSQL ");
+    for line in step.output.iter().filter(ours) {
         assert!(shapes.contains(&shape(line)), "$ {}\ndid not print {line:?} but\n{printed}", step.command);
     }
 }
