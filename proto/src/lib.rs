@@ -6,6 +6,7 @@
 // Generated code: its comments stand in the contract.
 #![allow(missing_docs, unused_qualifications, clippy::doc_lazy_continuation, clippy::too_many_lines)]
 
+pub mod agreed;
 pub mod money;
 pub mod time;
 

@@ -3,7 +3,11 @@
 //! A test binary shares one [`Tandem`] among its tests ([`Tandem::shared`]); a test that stops or breaks something
 //! starts its own ([`Tandem::start`]). Databases and directories are gone when the process is, however it ends.
 
+pub mod database;
+pub mod health;
+pub mod program;
 pub mod request;
 mod tandem;
+pub mod wire;
 
-pub use tandem::Tandem;
+pub use tandem::{Tandem, channel};

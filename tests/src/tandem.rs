@@ -35,11 +35,22 @@ impl Tandem {
 
     /// One of its own.
     pub async fn start(options: TestOptions) -> anyhow::Result<Self> {
-        let pair = TestPair::start(options).await?;
+        Self::serve(TestPair::start(options).await?, &[]).await
+    }
+
+    /// Both services on a migrated pair, the command service with further flags.
+    pub async fn serve(pair: TestPair, command_flags: &[&str]) -> anyhow::Result<Self> {
         let shutdown = Shutdown::new();
-        let command = serve_command(&pair, shutdown.clone()).await?;
+        let command = serve_command(&pair, command_flags, shutdown.clone()).await?;
         let query = serve_query(&pair, shutdown.clone()).await?;
         Ok(Self { pair, command, query, shutdown })
+    }
+
+    /// A client of one more command service on the same primary.
+    pub async fn another_command(&self) -> anyhow::Result<SalesCommandServiceClient<Channel>> {
+        let flags = ["--instance-name", "another"];
+        let address = serve_command(&self.pair, &flags, self.shutdown.clone()).await?;
+        Ok(SalesCommandServiceClient::new(channel(address)))
     }
 
     /// Where the command service listens.
@@ -94,7 +105,7 @@ pub fn channel(address: SocketAddr) -> Channel {
     Endpoint::from_shared(format!("http://{address}")).expect("an address makes a URL").connect_lazy()
 }
 
-async fn serve_command(pair: &TestPair, shutdown: Shutdown) -> anyhow::Result<SocketAddr> {
+async fn serve_command(pair: &TestPair, flags: &[&str], shutdown: Shutdown) -> anyhow::Result<SocketAddr> {
     use tandem_command::settings::{Action, Arguments};
 
     let port = pair.primary().port().to_string();
@@ -102,6 +113,7 @@ async fn serve_command(pair: &TestPair, shutdown: Shutdown) -> anyhow::Result<So
     let password = password.to_str().context("a path of text")?;
     let arguments = ["tandem-command", "serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];
     let arguments = arguments.into_iter().chain(["--port", &port, "--password-file", password]);
+    let arguments = arguments.chain(flags.iter().copied());
     let Action::Serve(settings) = Arguments::try_parse_from(arguments)?.action else { unreachable!("serve was asked") };
     in_background("command", settings.listen, settings.metrics_listen, move |listeners| async move {
         tandem_command::serve(&settings, listeners, shutdown).await.expect("the command service serves to the end");

@@ -1,4 +1,5 @@
 //! Bad input gets one violation for each wrong field, and nothing of it is stored.
+#![allow(clippy::unwrap_used)] // A test that can't go on fails.
 
 use prost_types::Timestamp;
 use tandem_proto::{

@@ -1,4 +1,5 @@
 //! What a caller of the command service can rely on.
+#![allow(clippy::unwrap_used)] // A test that can't go on fails.
 
 use sqlx::PgConnection;
 use tandem_proto::sales::{

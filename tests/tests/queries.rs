@@ -1,4 +1,5 @@
 //! What a caller of the query service can rely on.
+#![allow(clippy::unwrap_used)] // A test that can't go on fails.
 
 use prost_types::Timestamp;
 use rust_decimal::Decimal;

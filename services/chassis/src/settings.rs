@@ -3,7 +3,7 @@
 //!
 //! | variable | default | meaning |
 //! | --- | --- | --- |
-//! | `TANDEM_DRAIN_TIMEOUT` | `20s` | how long calls in flight may finish after SIGTERM |
+//! | `TANDEM_DRAIN_TIMEOUT` | `20s` | how long calls in flight may finish after SIGTERM; the end of the process may take 10 s more |
 //! | `TANDEM_DEFAULT_DEADLINE` | `10s` | deadline of a call that brings none |
 //! | `TANDEM_MAX_DEADLINE` | `60s` | a caller that asks for more gets this |
 //! | `TANDEM_MAX_CONCURRENT_REQUESTS` | `1024` | calls beyond this are refused at once |
@@ -25,12 +25,22 @@ use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 pub use sqlx::postgres::PgSslMode as SslMode;
 
+/// The end of `serve --help`: a variable that is not ours to name, and so no argument.
+pub const TRACES_HELP: &str =
+    "Traces are exported when OTEL_EXPORTER_OTLP_ENDPOINT names an OTLP/gRPC collector: http://localhost:4317";
+
+/// What follows the drain takes less: the last words of calls that were cut off (1 s), the end of the background tasks
+/// (twice 2 s), closing the databases (2 s) and the last traces (2 s).
+pub const AFTER_DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
 /// Limits of the gRPC server.
 #[derive(Debug, Clone, Args)]
 pub struct ServerSettings {
     /// How long calls in flight may finish after SIGTERM before they are cut off.
     ///
-    /// The default leaves a third of Kubernetes' 30 s grace period for everything else.
+    /// What follows (last words of cut-off calls, background tasks, open connections, last traces) takes up to 10 s
+    /// more. The default and that fit into Kubernetes' grace period of 30 s; with a longer drain, make
+    /// `terminationGracePeriodSeconds` 10 s longer than it.
     #[arg(long, env = "TANDEM_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "20s", value_parser = parse_duration)]
     pub drain_timeout: Duration,
 

@@ -34,5 +34,3 @@ create schema tandem authorization tandem_owner;
 
 comment on schema sales is 'Sales transactions: what callers see.';
 comment on schema tandem is 'Machinery of the write side: request ids and watermarks.';
-
-reset role;

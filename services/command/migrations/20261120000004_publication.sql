@@ -9,5 +9,3 @@ create publication tandem_publication for table
         item_id, transaction_id, product_code, product_name, category, quantity, unit_price, discount, total_price
     ),
     tandem.watermark (writer, system_identifier, timeline, lsn, written_at);
-
-reset role;

@@ -8,14 +8,16 @@ use tandem_chassis::{
     settings::SecretError,
     shutdown::Shutdown,
 };
-use tandem_proto::{FILE_DESCRIPTOR_SET, sales::command::v1::sales_command_service_server as contract};
+use tandem_proto::{
+    FILE_DESCRIPTOR_SET, agreed::ERROR_DOMAIN, sales::command::v1::sales_command_service_server as contract,
+};
+use tokio::task::JoinHandle;
 use tonic::service::Routes;
 
 use crate::{
-    commit::{Committer, heartbeat},
-    grpc::{ERROR_DOMAIN, SalesCommands},
+    commit::{Committer, Heartbeat, Retention},
+    grpc::SalesCommands,
     settings::ServeSettings,
-    store::Store,
 };
 
 /// Why the service did not start, or ended other than by shutdown.
@@ -38,29 +40,33 @@ pub enum ServeError {
 /// Serves until `shutdown`, then drains. The primary may be away at first: health says so until it answers.
 pub async fn serve(settings: &ServeSettings, listeners: Listeners, shutdown: Shutdown) -> Result<(), ServeError> {
     let database = Database::new(&settings.database()?)?;
-    let committer = Committer::new(Store::new(database.clone()));
-    let service =
-        contract::SalesCommandServiceServer::new(SalesCommands::new(committer.clone(), settings.currency.clone()))
-            .max_decoding_message_size(settings.server.max_message_bytes.get());
+    let (committer, lanes) = Committer::start(&database, settings.lanes());
+    let committed = committer.committed();
+    let service = contract::SalesCommandServiceServer::new(SalesCommands::new(committer, settings.currency.clone()))
+        .max_decoding_message_size(settings.server.max_message_bytes.get());
     let (health, health_service) = Health::new(&[contract::SERVICE_NAME]);
     health.watch_database(database.clone(), shutdown.clone());
 
     let routes = Routes::new(service).add_service(health_service);
     let routes = reflection::add(routes, FILE_DESCRIPTOR_SET, &[contract::SERVICE_NAME])?;
 
-    let writer = settings.instance_name.clone().unwrap_or_else(|| settings.listen.to_string());
+    let writer = settings.instance_name.clone().unwrap_or_else(|| instance_name(settings));
     let background = Shutdown::new();
-    let heartbeat = tokio::spawn(heartbeat::run(committer, writer, background.clone()));
+    let heartbeat = Heartbeat::new(database.clone(), committed, writer);
+    let heartbeat = tokio::spawn(heartbeat.run(background.clone()));
+    let retention = Retention::new(database.clone(), settings.request_id_retention);
+    let retention = tokio::spawn(retention.run(background.clone()));
     let scraped = tokio::spawn(metrics::serve(listeners.metrics, metrics::install(), background.clone()));
 
     let served =
         tandem_chassis::server::serve(&settings.server, listeners.grpc, routes, health, shutdown, ERROR_DOMAIN).await;
 
-    // Only now: calls that finished while draining get their watermark too.
+    // The lanes end when the server has dropped the last sender; commands of callers that were cut off are still carried
+    // out. Only then the last watermark is written: it covers them all.
+    watch_end("lanes", lanes).await;
     background.trigger();
-    if let Err(error) = heartbeat.await {
-        tracing::error!(%error, "the heartbeat ended early");
-    }
+    watch_end("heartbeat", heartbeat).await;
+    watch_end("retention", retention).await;
     match scraped.await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(%error, "metrics were not served to the end"),
@@ -68,4 +74,16 @@ pub async fn serve(settings: &ServeSettings, listeners: Listeners, shutdown: Shu
     }
     database.close().await;
     Ok(served?)
+}
+
+/// Host and port: another name for each instance, whether they share a host or an address.
+fn instance_name(settings: &ServeSettings) -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}:{}", settings.listen.port())
+}
+
+async fn watch_end(what: &'static str, task: JoinHandle<()>) {
+    if let Err(error) = task.await {
+        tracing::error!(%error, what, "a background task ended early");
+    }
 }

@@ -17,18 +17,29 @@
 //! | `TANDEM_COMMAND_LISTEN` | `127.0.0.1:50051` | serve: gRPC |
 //! | `TANDEM_COMMAND_METRICS_LISTEN` | `127.0.0.1:9464` | serve: Prometheus metrics |
 //! | `TANDEM_CURRENCY` | `USD` | the one currency |
-//! | `TANDEM_INSTANCE_NAME` | the listening address | names this service's watermark row; one name an instance |
+//! | `TANDEM_LANES` | `1` | serve: lanes that commit, each with a connection of its own beside the pool |
+//! | `TANDEM_LANE_BATCH` | `256` | serve: commands that one transaction commits at most |
+//! | `TANDEM_LANE_QUEUE` | `1024` | serve: commands that wait for a lane at most |
+//! | `TANDEM_REQUEST_ID_RETENTION` | `7days` | serve: how long a retry gets the first answer |
+//! | `TANDEM_INSTANCE_NAME` | host name and port | names this service's watermark row; one name an instance |
 //!
 //! and those of [`tandem_chassis::settings`].
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
-use tandem_chassis::settings::{DatabaseSettings, LogSettings, Secret, SecretError, ServerSettings, SslMode};
+use tandem_chassis::settings::{
+    DatabaseSettings, LogSettings, Secret, SecretError, ServerSettings, SslMode, TRACES_HELP, parse_duration,
+};
 use tandem_proto::money::Currency;
 
-use crate::store::Passwords;
+use crate::{commit::LaneSettings, store::Passwords};
 
 /// A call waits no longer than this for a pooled connection: by then the pool is too small for the load, and the caller
 /// does better to hear it.
@@ -49,6 +60,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Action {
     /// Answer calls until SIGTERM or Ctrl-C.
+    #[command(after_help = TRACES_HELP)]
     Serve(Box<ServeSettings>),
     /// Bring the primary to this build's schema, roles and publication; safe to repeat.
     Migrate(Box<MigrateSettings>),
@@ -66,7 +78,20 @@ pub struct ServeSettings {
     /// The one currency of this deployment.
     #[arg(long, env = "TANDEM_CURRENCY", default_value = "USD")]
     pub currency: Currency,
-    /// Names this service's watermark row; no two instances may share one. Default: the listening address.
+    /// Lanes that commit, each with a connection of its own beside the pool. One with big batches beats several small
+    /// ones until a core of the database is full.
+    #[arg(long, env = "TANDEM_LANES", default_value = "1")]
+    pub lanes: NonZeroUsize,
+    /// Commands that one transaction commits at most.
+    #[arg(long, env = "TANDEM_LANE_BATCH", default_value = "256")]
+    pub lane_batch: NonZeroUsize,
+    /// Commands that wait for a lane at most; one more is refused with RESOURCE_EXHAUSTED.
+    #[arg(long, env = "TANDEM_LANE_QUEUE", default_value = "1024")]
+    pub lane_queue: NonZeroUsize,
+    /// How long request ids are kept: a retry that comes later is a new command.
+    #[arg(long, env = "TANDEM_REQUEST_ID_RETENTION", value_name = "DURATION", default_value = "7days", value_parser = parse_duration)]
+    pub request_id_retention: Duration,
+    /// Names this service's watermark row; no two instances may share one. Default: host name and port.
     #[arg(long, env = "TANDEM_INSTANCE_NAME")]
     pub instance_name: Option<String>,
     /// The primary.
@@ -173,6 +198,11 @@ impl Primary {
 }
 
 impl ServeSettings {
+    /// How many lanes there are, and how much each takes.
+    pub const fn lanes(&self) -> LaneSettings {
+        LaneSettings { lanes: self.lanes, batch: self.lane_batch, queue: self.lane_queue }
+    }
+
     /// The primary, as the role that writes sales.
     pub fn database(&self) -> Result<DatabaseSettings, SecretError> {
         let CommandPassword { value, file } = self.password.clone();

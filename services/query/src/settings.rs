@@ -29,7 +29,9 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
-use tandem_chassis::settings::{DatabaseSettings, LogSettings, Secret, SecretError, ServerSettings, SslMode};
+use tandem_chassis::settings::{
+    DatabaseSettings, LogSettings, Secret, SecretError, ServerSettings, SslMode, TRACES_HELP,
+};
 use tandem_proto::money::Currency;
 use tandem_replication::SUBSCRIPTION;
 
@@ -56,6 +58,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Action {
     /// Answer calls until SIGTERM or Ctrl-C.
+    #[command(after_help = TRACES_HELP)]
     Serve(Box<ServeSettings>),
     /// Bring the replica to this build's schema and subscribe it to the primary; safe to repeat.
     Migrate(Box<MigrateSettings>),

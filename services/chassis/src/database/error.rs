@@ -29,6 +29,28 @@ pub enum DatabaseError {
         source: Option<sqlx::Error>,
     },
 
+    /// The server has no room: its disk (53100) or its memory (53200) is full. Nothing was changed.
+    #[error("the database has no room left")]
+    Full {
+        /// What the driver said.
+        source: sqlx::Error,
+    },
+
+    /// The server takes no writes (25006): it was demoted or fenced. Nothing was changed.
+    #[error("the database is read-only")]
+    ReadOnly {
+        /// What the driver said.
+        source: sqlx::Error,
+    },
+
+    /// Another transaction was in the way (40001, 40P01), and this one gave way. Nothing was changed; the same work may
+    /// succeed when it is done again.
+    #[error("another transaction was in the way")]
+    Conflict {
+        /// What the driver said.
+        source: sqlx::Error,
+    },
+
     /// Anything else: a violated constraint, a broken statement, a refused password. Nothing was
     /// changed.
     #[error("the database refused")]
@@ -59,13 +81,24 @@ impl DatabaseError {
         Some(source.as_database_error()?.code()?.into_owned())
     }
 
-    /// What an error of COMMIT means. A server that still could answer has rolled back; where the
-    /// connection or the server went away, nobody knows.
-    pub(super) fn from_commit(error: sqlx::Error) -> Self {
-        match Self::from(error) {
-            Self::Unavailable { source } => Self::OutcomeUnknown { source: Some(source) },
-            Self::DeadlineExceeded => Self::OutcomeUnknown { source: None },
-            definite => definite,
+    /// The database is away, as was found out by somebody else, who has told why.
+    #[must_use]
+    pub fn away() -> Self {
+        Self::Unavailable { source: sqlx::Error::PoolClosed }
+    }
+
+    /// What an error of COMMIT means. A server that could still refuse has rolled back. Where the connection or the
+    /// server went away, or what came back was no refusal, nobody knows.
+    #[must_use]
+    pub fn from_commit(error: sqlx::Error) -> Self {
+        let refused = error.as_database_error().is_some_and(|reported| match reported.code().as_deref() {
+            // statement_completion_unknown says itself what it is.
+            Some("40003") => false,
+            code => !matches!(class_of(code), Class::Away | Class::TimedOut),
+        });
+        match refused {
+            true => Self::from(error),
+            false => Self::OutcomeUnknown { source: Some(error) },
         }
     }
 }
@@ -80,6 +113,9 @@ impl From<sqlx::Error> for DatabaseError {
             sqlx::Error::Database(reported) => match class_of(reported.code().as_deref()) {
                 Class::Away => Self::Unavailable { source },
                 Class::TimedOut => Self::DeadlineExceeded,
+                Class::Full => Self::Full { source },
+                Class::ReadOnly => Self::ReadOnly { source },
+                Class::Conflict => Self::Conflict { source },
                 Class::Other => Self::Storage { source },
             },
             _ => Self::Storage { source },
@@ -90,6 +126,9 @@ impl From<sqlx::Error> for DatabaseError {
 enum Class {
     Away,
     TimedOut,
+    Full,
+    ReadOnly,
+    Conflict,
     Other,
 }
 
@@ -101,6 +140,12 @@ fn class_of(sqlstate: Option<&str>) -> Class {
         Some("53300") => Class::Away,
         // query_canceled is what statement_timeout reports; 25P04 is transaction_timeout.
         Some("57014" | "25P04") => Class::TimedOut,
+        // disk_full, out_of_memory.
+        Some("53100" | "53200") => Class::Full,
+        // read_only_sql_transaction.
+        Some("25006") => Class::ReadOnly,
+        // serialization_failure, deadlock_detected.
+        Some("40001" | "40P01") => Class::Conflict,
         Some(code) if code.starts_with("08") => Class::Away,
         _ => Class::Other,
     }
@@ -172,6 +217,19 @@ mod tests {
     }
 
     #[test]
+    fn a_server_without_room_a_read_only_one_and_a_conflict_are_told_apart() {
+        for code in ["53100", "53200"] {
+            assert!(matches!(DatabaseError::from(reported(code)), DatabaseError::Full { .. }), "{code}");
+        }
+        assert!(matches!(DatabaseError::from(reported("25006")), DatabaseError::ReadOnly { .. }));
+        for code in ["40001", "40P01"] {
+            let error = DatabaseError::from(reported(code));
+            assert!(matches!(error, DatabaseError::Conflict { .. }), "{code}");
+            assert_eq!(error.sqlstate().as_deref(), Some(code));
+        }
+    }
+
+    #[test]
     fn a_violated_constraint_keeps_its_name_and_code() {
         let error = DatabaseError::from(reported("23514"));
         assert!(matches!(error, DatabaseError::Storage { .. }));
@@ -187,7 +245,10 @@ mod tests {
 
     #[test]
     fn a_commit_that_lost_its_connection_has_an_unknown_outcome() {
-        for error in [broken_pipe(), reported("57P01"), reported("57014")] {
+        let garbled = sqlx::Error::Protocol("not what a COMMIT is answered with".to_owned());
+        let lost = [broken_pipe(), garbled, sqlx::Error::WorkerCrashed];
+        let reported = ["57P01", "57014", "08006", "40003"].map(reported);
+        for error in lost.into_iter().chain(reported) {
             let error = DatabaseError::from_commit(error);
             assert!(matches!(error, DatabaseError::OutcomeUnknown { .. }), "{error:?}");
         }
@@ -196,6 +257,8 @@ mod tests {
     #[test]
     fn a_commit_that_the_server_refused_is_definite() {
         let error = DatabaseError::from_commit(reported("40001"));
-        assert!(matches!(error, DatabaseError::Storage { .. }));
+        assert!(matches!(error, DatabaseError::Conflict { .. }), "{error:?}");
+        let error = DatabaseError::from_commit(reported("23503"));
+        assert!(matches!(error, DatabaseError::Storage { .. }), "{error:?}");
     }
 }

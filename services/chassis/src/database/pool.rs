@@ -11,6 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Postgres};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -19,9 +20,9 @@ use super::transaction::{self, Access};
 use crate::deadline::Deadline;
 use crate::settings::DatabaseSettings;
 
-/// How long [`Database::close`] waits for work whose caller has left: longer than a COMMIT takes
-/// on a healthy disk, and short beside the drain that came before.
-const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// How long [`Database::close`] takes at most: longer than a COMMIT takes on a healthy disk. What is not done then needs
+/// nobody here: the server carries out a COMMIT that it has got, and rolls back everything else.
+pub(crate) const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// A pool of connections to one PostgreSQL database. Clones share the pool.
 #[derive(Debug, Clone)]
@@ -72,7 +73,8 @@ impl Database {
     }
 
     /// Runs `work` in a READ COMMITTED transaction and commits it; rolls back when `work` returns
-    /// an error. The work goes on when the caller's future is dropped.
+    /// an error. When the caller's future is dropped, work that has begun goes on, and work that still waits for a
+    /// connection is given up.
     ///
     /// What is left of `deadline` becomes the transaction's `statement_timeout`. Work that catches
     /// an error of a statement must use a savepoint: otherwise PostgreSQL has given the
@@ -116,12 +118,31 @@ impl Database {
         W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     {
         let database = self.clone();
-        let task = async move { transaction::run(&database, access, deadline, work).await };
+        // Tells the task when this future is dropped.
+        let caller = CancellationToken::new();
+        let left = caller.clone();
+        let _caller = caller.drop_guard();
+        let task = async move { transaction::run(&database, access, deadline, left, work).await };
         match self.work.spawn(task.in_current_span()).await {
             Ok(result) => result,
             Err(ended) if ended.is_panic() => Err(DatabaseError::WorkPanicked.into()),
             // The runtime is shutting down and took the task with it, wherever it stood.
-            Err(_) => Err(DatabaseError::OutcomeUnknown { source: None }.into()),
+            Err(_) => Err(match access {
+                Access::Read => DatabaseError::Unavailable { source: sqlx::Error::WorkerCrashed },
+                Access::Write => DatabaseError::OutcomeUnknown { source: None },
+            }
+            .into()),
+        }
+    }
+
+    /// A connection beside the pool, for work that keeps one for itself.
+    ///
+    /// # Errors
+    /// `Unavailable` when there was none within `limit`, otherwise what went wrong.
+    pub async fn connect(&self, limit: Duration) -> Result<PgConnection, DatabaseError> {
+        match timeout(limit, self.options.connect()).await {
+            Ok(connected) => Ok(connected?),
+            Err(_) => Err(DatabaseError::away()),
         }
     }
 
@@ -152,20 +173,25 @@ impl Database {
         }
     }
 
-    /// Waits, within a few seconds, for work whose caller has left, then closes all connections.
-    /// For the end of the process, after the server has drained.
+    /// Waits for work whose caller has left, then closes all connections; takes 2 seconds at most. For the end of the
+    /// process, after the server has drained. Several databases are closed at the same time (`tokio::join!`).
     pub async fn close(&self) {
         self.work.close();
-        if timeout(CLOSE_LIMIT, self.work.wait()).await.is_err() {
-            tracing::warn!(tasks = self.work.len(), "database work was still under way at exit");
+        let closing = async {
+            self.work.wait().await;
+            if let Some(connection) = self.probe.lock().await.take()
+                && let Err(error) = connection.close().await
+            {
+                tracing::debug!(%error, "the probe's connection did not close cleanly");
+            }
+            self.pool.close().await;
+        };
+        if timeout(CLOSE_LIMIT, closing).await.is_ok() {
+            return;
         }
-        if let Some(connection) = self.probe.lock().await.take()
-            && let Err(error) = connection.close().await
-        {
-            tracing::debug!(%error, "the probe's connection did not close cleanly");
-        }
-        if timeout(CLOSE_LIMIT, self.pool.close()).await.is_err() {
-            tracing::debug!("pooled connections did not close in time");
+        match self.work.len() {
+            0 => tracing::debug!(pool = %self.name, "connections did not close in time"),
+            tasks => tracing::warn!(pool = %self.name, tasks, "database work was still under way at exit"),
         }
     }
 
@@ -263,7 +289,10 @@ pub(crate) fn connect_options(settings: &DatabaseSettings) -> PgConnectOptions {
         .ssl_mode(settings.ssl_mode)
         .application_name(&settings.application_name)
         // "relation already exists, skipping" and its like are no news for a log.
-        .options([("client_min_messages", "warning")]);
+        .options([("client_min_messages", "warning")])
+        // The driver would log the SQL of a statement that was slow, which a lock alone makes it. The line of the call
+        // says how long it took.
+        .disable_statement_logging();
     match &settings.ssl_root_cert {
         Some(path) => options.ssl_root_cert(path),
         None => options,

@@ -1,41 +1,104 @@
-//! Takes commands, one database transaction each.
+//! Takes commands and hands each to a lane.
 
-use std::sync::Arc;
-
-use tandem_chassis::deadline::Deadline;
-use tokio::sync::Notify;
-
-use crate::{
-    domain::Command,
-    store::{Receipt, Store, StoreError},
+use std::{
+    hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-/// Carries commands out. Clones share the store.
+use tandem_chassis::{
+    database::{Database, DatabaseError},
+    deadline::Deadline,
+};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    task::JoinHandle,
+    time::Instant,
+};
+
+use super::lane::{Lane, Waiting};
+use crate::{
+    domain::Command,
+    store::{Receipt, StoreError, rehearse},
+};
+
+/// How many lanes there are, and how much each takes.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneSettings {
+    /// Lanes, each with a connection of its own.
+    pub lanes: NonZeroUsize,
+    /// Commands that one transaction commits at most.
+    pub batch: NonZeroUsize,
+    /// Commands that wait for one lane at most; one more is refused at once.
+    pub queue: NonZeroUsize,
+}
+
+/// Carries commands out. Clones share the lanes, which end with the last clone.
 #[derive(Clone)]
 pub struct Committer {
-    store: Store,
+    database: Database,
+    lanes: Arc<[mpsc::Sender<Waiting>]>,
+    next: Arc<AtomicUsize>,
     committed: Arc<Notify>,
 }
 
 impl Committer {
-    /// Writes to `store`.
-    pub fn new(store: Store) -> Self {
-        Self { store, committed: Arc::default() }
+    /// Starts the lanes. The handle ends when all of them have: after the last clone is gone and every command that
+    /// was taken is answered.
+    pub fn start(database: &Database, settings: LaneSettings) -> (Self, JoinHandle<()>) {
+        let committed = Arc::new(Notify::new());
+        let (mut senders, mut lanes) = (Vec::new(), Vec::new());
+        for _ in 0..settings.lanes.get() {
+            let (sender, queue) = mpsc::channel(settings.queue.get());
+            let lane = Lane::new(database.clone(), queue, settings.batch.get(), Arc::clone(&committed));
+            senders.push(sender);
+            lanes.push(tokio::spawn(lane.run()));
+        }
+        let ended = tokio::spawn(async move {
+            for lane in lanes {
+                if let Err(error) = lane.await {
+                    tracing::error!(%error, "a lane ended early");
+                }
+            }
+        });
+        let committer = Self { database: database.clone(), lanes: senders.into(), next: Arc::default(), committed };
+        (committer, ended)
     }
 
-    /// Carries the command out as a whole or not at all, and says what was done.
+    /// Carries the command out as a whole or not at all, and says what was done. Once a lane has taken it, it goes on
+    /// when the caller stops waiting.
     pub async fn submit(&self, command: Command, deadline: Deadline) -> Result<Receipt, StoreError> {
-        let receipt = self.store.execute(command, deadline).await?;
-        self.committed.notify_one();
-        Ok(receipt)
+        if command.validate_only {
+            let outcome = rehearse(&self.database, command, deadline).await?;
+            return Ok(Receipt { outcome, replayed: false, token: None });
+        }
+        let (answer, answered) = oneshot::channel();
+        let lane = self.lane_of(&command);
+        let waiting = Waiting { command, deadline, since: Instant::now(), answer };
+        self.lanes[lane].try_send(waiting).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => StoreError::QueueFull,
+            mpsc::error::TrySendError::Closed(_) => DatabaseError::WorkPanicked.into(),
+        })?;
+        // A lane answers all that it takes; one that can't has panicked.
+        answered.await.unwrap_or_else(|_| Err(DatabaseError::WorkPanicked.into()))
     }
 
-    /// Ends after the next commit, or at once when there was one since the last call.
-    pub(super) async fn committed(&self) {
-        self.committed.notified().await;
+    /// Commands on one sale go through one lane, in the order in which they came, and so do those with one request id:
+    /// two lanes would only wait for each other's locks. New sales without one go to each lane in turn.
+    fn lane_of(&self, command: &Command) -> usize {
+        let key = command.change.target().or(command.request.map(|request| request.request_id));
+        let number = match key {
+            Some(id) => usize::try_from(BuildHasherDefault::<DefaultHasher>::new().hash_one(id) >> 32).unwrap_or(0),
+            None => self.next.fetch_add(1, Ordering::Relaxed),
+        };
+        number % self.lanes.len()
     }
 
-    pub(super) const fn store(&self) -> &Store {
-        &self.store
+    /// Told after each commit.
+    pub fn committed(&self) -> Arc<Notify> {
+        Arc::clone(&self.committed)
     }
 }

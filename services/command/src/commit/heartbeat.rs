@@ -4,11 +4,12 @@
 //! a position and travels like any other row bounds that wait, shows motion on an idle system, and keeps an idle slot
 //! from holding WAL.
 
-use std::time::Duration;
+use std::{error::Error, sync::Arc, time::Duration};
 
-use tandem_chassis::{deadline::Deadline, shutdown::Shutdown};
+use tandem_chassis::{database::Database, deadline::Deadline, shutdown::Shutdown};
+use tokio::sync::Notify;
 
-use super::Committer;
+use crate::store::write_watermark;
 
 /// From a commit to the watermark that covers it. Half of the 100 ms that readers are promised: the other half is for
 /// the write. Under load it is the distance of two watermarks: 20 rows a second are nothing.
@@ -18,30 +19,45 @@ const WHEN_IDLE: Duration = Duration::from_secs(2);
 /// One write must not hold up the next for longer than this.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Writes watermarks until shutdown, and one last time then.
-pub async fn run(committer: Committer, writer: String, shutdown: Shutdown) {
-    let mut failing = false;
-    while !shutdown.is_triggered() {
-        beat(&committer, &writer, &mut failing).await;
-        tokio::select! {
-            () = shutdown.triggered() => {}
-            () = tokio::time::sleep(WHEN_IDLE) => {}
-            () = committer.committed() => tokio::time::sleep(AFTER_COMMIT).await,
-        }
-    }
-    beat(&committer, &writer, &mut failing).await;
+/// Writes watermarks behind commits.
+pub struct Heartbeat {
+    database: Database,
+    committed: Arc<Notify>,
+    writer: String,
+    failing: bool,
 }
 
-async fn beat(committer: &Committer, writer: &str, failing: &mut bool) {
-    let written = committer.store().write_watermark(writer.to_owned(), Deadline::after(WRITE_TIMEOUT)).await;
-    match &written {
-        Ok(_) if *failing => tracing::info!("watermarks are written again"),
-        Ok(_) => {}
-        // Said once for an outage, not once for a beat: the health of the service says it all the while.
-        Err(error) if !*failing => {
-            tracing::warn!(error = error as &dyn std::error::Error, "no watermark can be written");
-        }
-        Err(_) => {}
+impl Heartbeat {
+    /// Writes the row named `writer` when told of a commit; no two services may share a row.
+    pub const fn new(database: Database, committed: Arc<Notify>, writer: String) -> Self {
+        Self { database, committed, writer, failing: false }
     }
-    *failing = written.is_err();
+
+    /// Writes watermarks until shutdown, and one last time then.
+    pub async fn run(mut self, shutdown: Shutdown) {
+        while !shutdown.is_triggered() {
+            self.beat().await;
+            tokio::select! {
+                () = shutdown.triggered() => {}
+                () = tokio::time::sleep(WHEN_IDLE) => {}
+                () = self.committed.notified() => tokio::time::sleep(AFTER_COMMIT).await,
+            }
+        }
+        self.beat().await;
+    }
+
+    async fn beat(&mut self) {
+        let deadline = Deadline::after(WRITE_TIMEOUT);
+        let written = write_watermark(&self.database, self.writer.clone(), deadline).await;
+        match &written {
+            Ok(_) if self.failing => tracing::info!("watermarks are written again"),
+            Ok(_) => {}
+            // Said once for an outage, not once for a beat: the health of the service says it all the while.
+            Err(error) if !self.failing => {
+                tracing::warn!(error = error as &dyn Error, "no watermark can be written");
+            }
+            Err(_) => {}
+        }
+        self.failing = written.is_err();
+    }
 }

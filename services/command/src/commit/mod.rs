@@ -1,9 +1,19 @@
-//! How commands reach the database: [`Committer`] takes them, and [`heartbeat`] leaves a watermark behind them.
+//! How commands reach the database.
 //!
-//! Today each command has a database transaction of its own. Lanes that commit many callers' commands in one will
-//! stand here, behind the same [`Committer::submit`].
+//! | file | holds |
+//! | --- | --- |
+//! | [`committer`] | takes commands and hands each to a lane |
+//! | [`lane`] | a queue and a connection: commits all that waits in one transaction |
+//! | [`split`] | what becomes of a batch that the database refuses |
+//! | [`heartbeat`] | leaves a watermark behind the commits |
+//! | [`retention`] | removes request ids that are old enough |
 
 mod committer;
-pub mod heartbeat;
+mod heartbeat;
+mod lane;
+mod retention;
+mod split;
 
-pub use committer::Committer;
+pub use committer::{Committer, LaneSettings};
+pub use heartbeat::Heartbeat;
+pub use retention::Retention;

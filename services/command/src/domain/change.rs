@@ -33,42 +33,33 @@ pub struct Request {
     pub payload_hash: [u8; 32],
 }
 
-/// One kind of command each.
+/// What a command changes.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// Store a new sale.
     Create(NewSale),
-    /// Change fields of a sale.
-    Update {
+    /// Do something to a sale that is stored.
+    Existing {
         /// Which sale.
         transaction_id: Uuid,
-        /// Only this version.
+        /// Only this version; `None` for any.
         etag: Option<Etag>,
-        /// The fields.
-        patch: SalePatch,
+        /// What to do.
+        action: Action,
     },
-    /// Delete a sale with its items.
-    Delete {
-        /// Which sale.
-        transaction_id: Uuid,
-        /// Only this version.
-        etag: Option<Etag>,
-    },
+}
+
+/// What is done to a stored sale.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Change fields.
+    Update(SalePatch),
+    /// Delete it with its items.
+    Delete,
     /// Append an item.
-    AddItem {
-        /// To which sale.
-        transaction_id: Uuid,
-        /// Only this version.
-        etag: Option<Etag>,
-        /// The item.
-        line: Line,
-    },
+    AddItem(Line),
     /// Change fields of an item.
     UpdateItem {
-        /// Of which sale.
-        transaction_id: Uuid,
-        /// Only this version.
-        etag: Option<Etag>,
         /// Which item.
         item_id: Uuid,
         /// The fields.
@@ -76,20 +67,18 @@ pub enum Change {
     },
     /// Take an item off.
     DeleteItem {
-        /// Of which sale.
-        transaction_id: Uuid,
-        /// Only this version.
-        etag: Option<Etag>,
         /// Which item.
         item_id: Uuid,
     },
 }
 
-/// A sale that is not stored yet; its totals are amounts.
+/// A sale that is not stored yet; its totals are amounts. Its ids are made with it, so that it can be looked for when it
+/// is not known whether it was stored.
 #[derive(Clone, Debug)]
 pub struct NewSale {
+    transaction_id: Uuid,
     header: Header,
-    lines: Vec<Line>,
+    items: Vec<Item>,
     totals: Totals,
 }
 
@@ -167,48 +156,28 @@ impl Change {
     pub const fn target(&self) -> Option<Uuid> {
         match self {
             Self::Create(_) => None,
-            Self::Update { transaction_id, .. }
-            | Self::Delete { transaction_id, .. }
-            | Self::AddItem { transaction_id, .. }
-            | Self::UpdateItem { transaction_id, .. }
-            | Self::DeleteItem { transaction_id, .. } => Some(*transaction_id),
+            Self::Existing { transaction_id, .. } => Some(*transaction_id),
         }
     }
+}
 
-    const fn etag(&self) -> Option<Etag> {
+impl Action {
+    /// The sale after this action, one version on; `None` when it is gone.
+    pub fn applied_to(&self, stored: &Sale, now: DateTime<Utc>) -> Result<Option<Sale>, ChangeError> {
+        let mut sale = stored.clone();
         match self {
-            Self::Create(_) => None,
-            Self::Update { etag, .. }
-            | Self::Delete { etag, .. }
-            | Self::AddItem { etag, .. }
-            | Self::UpdateItem { etag, .. }
-            | Self::DeleteItem { etag, .. } => *etag,
-        }
-    }
-
-    /// Refuses the change where it asks for another version than the stored one.
-    pub fn check_etag(&self, stored: &Sale) -> Result<(), ChangeError> {
-        match self.etag() {
-            Some(etag) if etag != stored.etag() => Err(ChangeError::EtagMismatch { current: stored.etag() }),
-            _ => Ok(()),
-        }
-    }
-
-    /// The stored sale after this change, one version on. A delete leaves it as it was; a create has none to change.
-    pub fn applied_to(self, stored: Sale, now: DateTime<Utc>) -> Result<Sale, ChangeError> {
-        let mut sale = stored;
-        match self {
-            Self::Create(_) | Self::Delete { .. } => return Ok(sale),
-            Self::Update { patch, .. } => patch.apply(&mut sale)?,
-            Self::AddItem { line, .. } => sale.items.push(Item::new(line)),
-            Self::UpdateItem { item_id, patch, .. } => {
-                let item = sale.items.iter_mut().find(|item| item.item_id == item_id);
-                let item = item.ok_or(ChangeError::ItemNotFound { item_id })?;
-                item.line = patch.applied_to(item.line.parts().clone())?;
+            Self::Delete => return Ok(None),
+            Self::Update(patch) => patch.clone().apply(&mut sale)?,
+            Self::AddItem(line) => {
+                let last = sale.items.last().map(|item| item.item_id);
+                sale.items.push(Item::after(last, line.clone()));
             }
-            Self::DeleteItem { item_id, .. } => {
-                let place = sale.items.iter().position(|item| item.item_id == item_id);
-                let place = place.ok_or(ChangeError::ItemNotFound { item_id })?;
+            Self::UpdateItem { item_id, patch } => {
+                let item = &mut sale.items[place_of(*item_id, stored)?];
+                item.line = patch.clone().applied_to(item.line.parts().clone())?;
+            }
+            Self::DeleteItem { item_id } => {
+                let place = place_of(*item_id, stored)?;
                 if sale.items.len() == 1 {
                     return Err(ChangeError::LastItem);
                 }
@@ -217,10 +186,23 @@ impl Change {
         }
         item_count(sale.items.len()).map_err(|fault| Violation::new("transaction.items", fault))?;
         sale.totals = Totals::of(sale.items.iter().map(|item| &item.line))?;
-        sale.updated_at = now;
+        // Clocks of two services differ: a later version must not carry an earlier time.
+        sale.updated_at = now.max(stored.updated_at);
         sale.version += 1;
-        Ok(sale)
+        Ok(Some(sale))
     }
+}
+
+/// Refuses what is meant for another version than the stored one.
+pub fn check_etag(asked: Option<Etag>, stored: &Sale) -> Result<(), ChangeError> {
+    match asked {
+        Some(etag) if etag != stored.etag() => Err(ChangeError::EtagMismatch { current: stored.etag() }),
+        _ => Ok(()),
+    }
+}
+
+fn place_of(item_id: Uuid, sale: &Sale) -> Result<usize, ChangeError> {
+    sale.items.iter().position(|item| item.item_id == item_id).ok_or(ChangeError::ItemNotFound { item_id })
 }
 
 impl NewSale {
@@ -230,20 +212,57 @@ impl NewSale {
         count?;
         let totals = Totals::of(&lines).map_err(|violation| vec![violation])?;
         let disagreements: Vec<_> = check_totals(totals, amount, discount).filter_map(Result::err).collect();
-        if disagreements.is_empty() { Ok(Self { header, lines, totals }) } else { Err(disagreements) }
+        if !disagreements.is_empty() {
+            return Err(disagreements);
+        }
+        let items = Item::all_after(None, lines);
+        Ok(Self { transaction_id: Uuid::now_v7(), header, items, totals })
+    }
+
+    /// The id that it gets.
+    pub const fn transaction_id(&self) -> Uuid {
+        self.transaction_id
+    }
+
+    /// Its items, with the ids that they get.
+    pub fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// What the caller said of it.
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The sums over its items.
+    pub const fn totals(&self) -> Totals {
+        self.totals
     }
 
     /// The sale as it is stored first.
-    pub fn into_sale(self, now: DateTime<Utc>) -> Sale {
+    pub fn stored_at(&self, now: DateTime<Utc>) -> Sale {
         Sale {
-            transaction_id: Uuid::now_v7(),
-            header: self.header,
-            items: self.lines.into_iter().map(Item::new).collect(),
+            transaction_id: self.transaction_id,
+            header: self.header.clone(),
+            items: self.items.clone(),
             totals: self.totals,
             created_at: now,
             updated_at: now,
             version: 1,
         }
+    }
+
+    /// The sale as it was stored first by an earlier call with the same content; `None` where it can't have been this
+    /// content, since it had another number of items.
+    pub fn stored_before(&self, transaction_id: Uuid, item_ids: &[Uuid], created_at: DateTime<Utc>) -> Option<Sale> {
+        let mut sale = Self { transaction_id, ..self.clone() }.stored_at(created_at);
+        if sale.items.len() != item_ids.len() {
+            return None;
+        }
+        for (item, item_id) in sale.items.iter_mut().zip(item_ids) {
+            item.item_id = *item_id;
+        }
+        Some(sale)
     }
 }
 
@@ -258,7 +277,8 @@ impl SalePatch {
             header.payment_method = payment_method;
         }
         if let Some(lines) = self.lines {
-            sale.items = lines.into_iter().map(Item::new).collect();
+            let last = sale.items.last().map(|item| item.item_id);
+            sale.items = Item::all_after(last, lines);
         }
         let totals = Totals::of(sale.items.iter().map(|item| &item.line))?;
         check_totals(totals, self.expected_amount, self.expected_discount).collect()

@@ -13,7 +13,7 @@ pub mod money;
 pub mod sale;
 pub mod text;
 
-pub use change::{Change, ChangeError, Command, LinePatch, NewSale, Request, SalePatch};
+pub use change::{Action, Change, ChangeError, Command, LinePatch, NewSale, Request, SalePatch, check_etag};
 pub use etag::Etag;
 pub use fault::{Fault, Violation};
 pub use line::{Expected, Line, LineParts};

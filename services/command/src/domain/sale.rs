@@ -67,9 +67,24 @@ pub struct Totals {
 }
 
 impl Item {
-    /// A new item with an id of its own, behind all items made before.
-    pub fn new(line: Line) -> Self {
-        Self { item_id: Uuid::now_v7(), line }
+    /// A new item whose id stands behind `last`, also where the clock has stepped back or another service's is ahead.
+    pub fn after(last: Option<Uuid>, line: Line) -> Self {
+        let made = Uuid::now_v7();
+        let item_id = match last {
+            Some(last) if last >= made => Uuid::from_u128(last.as_u128().wrapping_add(1)),
+            _ => made,
+        };
+        Self { item_id, line }
+    }
+
+    /// New items in the order of their lines, all behind `last`.
+    pub fn all_after(last: Option<Uuid>, lines: Vec<Line>) -> Vec<Self> {
+        let mut items: Vec<Self> = Vec::with_capacity(lines.len());
+        for line in lines {
+            let last = items.last().map(|item| item.item_id).or(last);
+            items.push(Self::after(last, line));
+        }
+        items
     }
 }
 
@@ -118,4 +133,35 @@ pub fn transaction_time(time: DateTime<Utc>, now: DateTime<Utc>) -> Result<DateT
 /// Cuts off what PostgreSQL would not store, so that an answer shows what is stored.
 pub fn to_microseconds(time: DateTime<Utc>) -> DateTime<Utc> {
     time.trunc_subsecs(6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Item, Uuid};
+    use crate::domain::{
+        Expected, Line, LineParts,
+        money::{Amount, Price, Quantity},
+        text::{ProductCode, ProductName},
+    };
+
+    fn line() -> Line {
+        let parts = LineParts {
+            product_code: ProductCode::parse("A".to_owned()).unwrap(),
+            product_name: ProductName::parse("A".to_owned()).unwrap(),
+            category: None,
+            quantity: Quantity::parse(1).unwrap(),
+            unit_price: Price::parse("1.00".parse().unwrap()).unwrap(),
+            discount: Amount::ZERO,
+        };
+        Line::new(parts, Expected(None), "item").unwrap()
+    }
+
+    #[test]
+    fn items_stand_in_the_order_in_which_they_were_added_though_a_clock_was_ahead() {
+        let ahead = Uuid::from_u128(Uuid::now_v7().as_u128() + (3_600_000_u128 << 80));
+        let items = Item::all_after(Some(ahead), vec![line(), line(), line()]);
+        let ids: Vec<_> = [ahead].into_iter().chain(items.iter().map(|item| item.item_id)).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
+        assert!(items.iter().all(|item| item.item_id.get_version_num() == 7));
+    }
 }

@@ -1,6 +1,7 @@
 //! Receipts into answers.
 
 use tandem_proto::{
+    agreed::{CONSISTENCY_TOKEN, REPLAYED},
     money::Currency,
     sales::{
         command::v1::{
@@ -18,11 +19,6 @@ use crate::{
     domain::{Item, Sale, identity::CustomerId},
     store::{Outcome, Receipt},
 };
-
-/// Response metadata that marks an answer to a command that was carried out by an earlier call.
-const REPLAYED: &str = "tandem-replayed";
-/// Response metadata with the consistency token, for client libraries that carry it unseen.
-const CONSISTENCY_TOKEN: &str = "tandem-consistency-token";
 
 /// An answer that holds the whole sale.
 macro_rules! whole_sale {

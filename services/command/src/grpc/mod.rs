@@ -13,7 +13,6 @@ use tandem_proto::sales::command::v1::{
 };
 use tonic::{Request, Response, Status};
 
-pub use self::status::ERROR_DOMAIN;
 use crate::{
     commit::Committer,
     domain::{Command, Violation},
@@ -37,9 +36,10 @@ impl SalesCommands {
         let command = decode(request.into_inner(), &self.currency);
         let command = command.map_err(|violations| status::invalid(&violations))?;
         if let Some(request) = command.request {
-            tracing::Span::current().record("request_id", tracing::field::display(request.request_id));
+            tracing::Span::current().record("command_id", tracing::field::display(request.request_id));
         }
-        self.committer.submit(command, deadline).await.map_err(status::of)
+        let can_retry = command.request.is_some();
+        self.committer.submit(command, deadline).await.map_err(|error| status::of(error, can_retry))
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::collections::HashMap;
 
-use tandem_chassis::status::{WrongField, internal, invalid_fields, not_found, of_database, with_reason};
+use tandem_chassis::{
+    database::DatabaseError,
+    status::{WrongField, internal, invalid_fields, not_found, of_database, retryable, with_reason, with_source},
+};
+use tandem_proto::agreed::ERROR_DOMAIN;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt as _};
 
@@ -10,9 +14,6 @@ use crate::{
     domain::{ChangeError, Violation},
     store::StoreError,
 };
-
-/// The domain of every ErrorInfo.
-pub const ERROR_DOMAIN: &str = "tandem.sales";
 
 /// INVALID_ARGUMENT with one violation for each wrong field.
 pub fn invalid(violations: &[Violation]) -> Status {
@@ -24,8 +25,9 @@ pub fn invalid(violations: &[Violation]) -> Status {
     invalid_fields(ERROR_DOMAIN, &wrong.collect::<Vec<_>>())
 }
 
-/// What an error means to the caller. No SQL and no message of the database passes.
-pub fn of(error: StoreError) -> Status {
+/// What an error means to the caller. No SQL and no message of the database passes. `can_retry` says whether the command
+/// had a request id, so that a retry finds out what has become of it.
+pub fn of(error: StoreError, can_retry: bool) -> Status {
     match error {
         StoreError::SaleNotFound { transaction_id } => {
             not_found(ERROR_DOMAIN, "sales.v1.SalesTransaction", &transaction_id.to_string())
@@ -50,6 +52,19 @@ pub fn of(error: StoreError) -> Status {
         }
         StoreError::StoredSaleInvalid(_) => internal(ERROR_DOMAIN, "STORED_SALE_INVALID", error),
         StoreError::Answer(_) => internal(ERROR_DOMAIN, "STORED_ANSWER_INVALID", error),
+        StoreError::AnswerLost { .. } => internal(ERROR_DOMAIN, "STORED_ANSWER_INVALID", error),
+        StoreError::QueueFull => {
+            let message = "too many commands are waiting; try again later";
+            retryable(Code::ResourceExhausted, message, ERROR_DOMAIN, "QUEUE_FULL")
+        }
+        StoreError::DeadlinePassed => {
+            let message = "the deadline passed before the command's turn came; nothing was changed";
+            with_reason(Code::DeadlineExceeded, message, ERROR_DOMAIN, "DEADLINE_EXCEEDED")
+        }
+        StoreError::Database(error @ DatabaseError::OutcomeUnknown { .. }) if can_retry => {
+            let message = "the connection to the database broke at COMMIT; retry with the same request id";
+            with_source(retryable(Code::Unavailable, message, ERROR_DOMAIN, "OUTCOME_UNKNOWN"), error)
+        }
         StoreError::Database(error) => of_database(ERROR_DOMAIN, error),
     }
 }

@@ -29,6 +29,18 @@ pub enum StoreError {
     /// What is stored breaks a rule of the domain: somebody wrote it past this service.
     #[error("a stored sale breaks a rule: {field} {fault}", field = .0.field, fault = .0.fault)]
     StoredSaleInvalid(Violation),
+    /// The first answer to a request id is there no more as it should be: somebody wrote past this service.
+    #[error("the first answer to request id {request_id} is lost")]
+    AnswerLost {
+        /// Which one.
+        request_id: Uuid,
+    },
+    /// The queue of commands is full.
+    #[error("the queue of commands is full")]
+    QueueFull,
+    /// The deadline passed while the command waited in the queue.
+    #[error("the deadline passed before the command's turn came")]
+    DeadlinePassed,
     /// A stored answer can't be read back, or a new one not be stored.
     #[error("an answer can't be encoded or decoded")]
     Answer(#[source] serde_json::Error),

@@ -1,48 +1,46 @@
 //! Table `sales.sales_item`.
 
+use std::collections::HashMap;
+
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{error::StoreError, sale::stored};
+use super::sale::stored;
 use crate::domain::{
-    Expected, Item, Line, LineParts,
+    Expected, Item, Line, LineParts, Violation,
     money::{Amount, Price, Quantity},
     text::{Category, ProductCode, ProductName},
 };
 
-/// The items of a sale in the order in which they were added.
-pub async fn of_sale(connection: &mut PgConnection, transaction_id: Uuid) -> Result<Vec<Item>, StoreError> {
+/// The items of these sales, those of a sale in the order in which they were added; or what is wrong with one of them,
+/// if somebody wrote it past this service.
+pub async fn of_sales(
+    connection: &mut PgConnection,
+    transaction_ids: &[Uuid],
+) -> Result<HashMap<Uuid, Result<Vec<Item>, Violation>>, sqlx::Error> {
     let rows = sqlx::query_as!(
         Row,
         "
-        select item_id, product_code, product_name, category, quantity, unit_price, discount, total_price
+        select item_id, transaction_id, product_code, product_name, category, quantity, unit_price, discount, total_price
         from sales.sales_item
-        where transaction_id = $1
+        where transaction_id = any($1)
         order by item_id
         ",
-        transaction_id,
+        transaction_ids,
     )
     .fetch_all(connection)
     .await?;
-    let item = |row: Row| {
-        let parts = LineParts {
-            product_code: stored("product_code", ProductCode::parse(row.product_code))?,
-            product_name: stored("product_name", ProductName::parse(row.product_name))?,
-            category: row.category.map(|text| stored("category", Category::parse(text))).transpose()?,
-            quantity: stored("quantity", Quantity::parse(row.quantity))?,
-            unit_price: stored("unit_price", Price::parse(row.unit_price))?,
-            discount: stored("discount", Amount::parse(row.discount))?,
-        };
-        let total_price = stored("total_price", Amount::parse(row.total_price))?;
-        let line = Line::new(parts, Expected(Some(total_price)), "sales_item");
-        Ok(Item { item_id: row.item_id, line: line.map_err(StoreError::StoredSaleInvalid)? })
-    };
-    rows.into_iter().map(item).collect()
+    let mut by_sale: HashMap<Uuid, Vec<Row>> = HashMap::with_capacity(transaction_ids.len());
+    for row in rows {
+        by_sale.entry(row.transaction_id).or_default().push(row);
+    }
+    Ok(by_sale.into_iter().map(|(id, rows)| (id, rows.into_iter().map(Row::item).collect())).collect())
 }
 
 struct Row {
     item_id: Uuid,
+    transaction_id: Uuid,
     product_code: String,
     product_name: String,
     category: Option<String>,
@@ -52,55 +50,72 @@ struct Row {
     total_price: Decimal,
 }
 
+impl Row {
+    fn item(self) -> Result<Item, Violation> {
+        let parts = LineParts {
+            product_code: stored("product_code", ProductCode::parse(self.product_code))?,
+            product_name: stored("product_name", ProductName::parse(self.product_name))?,
+            category: self.category.map(|text| stored("category", Category::parse(text))).transpose()?,
+            quantity: stored("quantity", Quantity::parse(self.quantity))?,
+            unit_price: stored("unit_price", Price::parse(self.unit_price))?,
+            discount: stored("discount", Amount::parse(self.discount))?,
+        };
+        let total_price = stored("total_price", Amount::parse(self.total_price))?;
+        let line = Line::new(parts, Expected(Some(total_price)), "sales_item");
+        Ok(Item { item_id: self.item_id, line: line? })
+    }
+}
+
 /// Columns of many items, as `unnest` takes them.
 #[derive(Default)]
-struct Columns {
-    item_id: Vec<Uuid>,
-    product_code: Vec<String>,
-    product_name: Vec<String>,
-    category: Vec<Option<String>>,
-    quantity: Vec<i32>,
-    unit_price: Vec<Decimal>,
-    discount: Vec<Decimal>,
-    total_price: Vec<Decimal>,
+pub struct Columns {
+    pub item_id: Vec<Uuid>,
+    pub transaction_id: Vec<Uuid>,
+    pub product_code: Vec<String>,
+    pub product_name: Vec<String>,
+    pub category: Vec<Option<String>>,
+    pub quantity: Vec<i32>,
+    pub unit_price: Vec<Decimal>,
+    pub discount: Vec<Decimal>,
+    pub total_price: Vec<Decimal>,
 }
 
 impl Columns {
-    fn of(items: &[Item]) -> Self {
-        let mut columns = Self::default();
-        for Item { item_id, line } in items {
-            let parts = line.parts();
-            columns.item_id.push(*item_id);
-            columns.product_code.push(parts.product_code.as_str().to_owned());
-            columns.product_name.push(parts.product_name.as_str().to_owned());
-            columns.category.push(parts.category.as_ref().map(|category| category.as_str().to_owned()));
-            columns.quantity.push(parts.quantity.get());
-            columns.unit_price.push(parts.unit_price.get());
-            columns.discount.push(parts.discount.get());
-            columns.total_price.push(line.total_price().get());
-        }
-        columns
+    /// Adds an item of a sale.
+    pub fn push(&mut self, transaction_id: Uuid, item: &Item) {
+        let parts = item.line.parts();
+        self.item_id.push(item.item_id);
+        self.transaction_id.push(transaction_id);
+        self.product_code.push(parts.product_code.as_str().to_owned());
+        self.product_name.push(parts.product_name.as_str().to_owned());
+        self.category.push(parts.category.as_ref().map(|category| category.as_str().to_owned()));
+        self.quantity.push(parts.quantity.get());
+        self.unit_price.push(parts.unit_price.get());
+        self.discount.push(parts.discount.get());
+        self.total_price.push(item.line.total_price().get());
     }
 }
 
-/// Adds items to a sale whose header is there already.
-pub async fn insert(connection: &mut PgConnection, transaction_id: Uuid, items: &[Item]) -> Result<(), StoreError> {
-    if items.is_empty() {
+/// Adds items to sales whose headers are there already.
+pub async fn insert(connection: &mut PgConnection, columns: &Columns) -> Result<(), sqlx::Error> {
+    if columns.item_id.is_empty() {
         return Ok(());
     }
-    let columns = Columns::of(items);
     sqlx::query!(
         "
         insert into sales.sales_item (
             item_id, transaction_id, product_code, product_name, category, quantity, unit_price, discount, total_price
         )
-        select item_id, $1, product_code, product_name, category, quantity, unit_price, discount, total_price
+        select item_id, transaction_id, product_code, product_name, category, quantity, unit_price, discount, total_price
         from unnest(
-            $2::uuid[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::numeric[], $8::numeric[], $9::numeric[]
-        ) as item (item_id, product_code, product_name, category, quantity, unit_price, discount, total_price)
+            $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::numeric[], $8::numeric[],
+            $9::numeric[]
+        ) as item (
+            item_id, transaction_id, product_code, product_name, category, quantity, unit_price, discount, total_price
+        )
         ",
-        transaction_id,
         &columns.item_id,
+        &columns.transaction_id,
         &columns.product_code,
         &columns.product_name,
         &columns.category as &[Option<String>],
@@ -115,11 +130,10 @@ pub async fn insert(connection: &mut PgConnection, transaction_id: Uuid, items: 
 }
 
 /// Writes items that are there already.
-pub async fn update(connection: &mut PgConnection, items: &[Item]) -> Result<(), StoreError> {
-    if items.is_empty() {
+pub async fn update(connection: &mut PgConnection, columns: &Columns) -> Result<(), sqlx::Error> {
+    if columns.item_id.is_empty() {
         return Ok(());
     }
-    let columns = Columns::of(items);
     sqlx::query!(
         "
         update sales.sales_item
@@ -150,7 +164,7 @@ pub async fn update(connection: &mut PgConnection, items: &[Item]) -> Result<(),
 }
 
 /// Takes items off.
-pub async fn delete(connection: &mut PgConnection, item_ids: &[Uuid]) -> Result<(), StoreError> {
+pub async fn delete(connection: &mut PgConnection, item_ids: &[Uuid]) -> Result<(), sqlx::Error> {
     if item_ids.is_empty() {
         return Ok(());
     }

@@ -19,7 +19,8 @@ use super::{
     reader::Reader,
     sale::{line, new_sale},
 };
-use crate::domain::{Change, Command, Fault, Request, Violation};
+use crate::domain::{Action, Change, Command, Etag, Fault, Request, Violation};
+use uuid::Uuid;
 
 type Decoded = Result<Command, Vec<Violation>>;
 
@@ -57,7 +58,7 @@ pub fn update_transaction(mut message: UpdateTransactionRequest, currency: &Curr
         let transaction_id = reader.uuid("transaction.transaction_id", &sale.transaction_id);
         let etag = reader.etag("transaction.etag", &sale.etag);
         let patch = mask.and_then(|mask| patch::sale(&mut reader, &mask, sale));
-        Some(Change::Update { transaction_id: transaction_id?, etag: etag?, patch: patch? })
+        existing(transaction_id, etag, patch.map(Action::Update))
     });
     command(reader, change, request, message.validate_only)
 }
@@ -67,7 +68,7 @@ pub fn delete_transaction(mut message: DeleteTransactionRequest, currency: &Curr
     let request = request!(reader, "DeleteTransaction", message);
     let transaction_id = reader.uuid("transaction_id", &message.transaction_id);
     let etag = reader.etag("etag", &message.etag);
-    let change = transaction_id.zip(etag).map(|(transaction_id, etag)| Change::Delete { transaction_id, etag });
+    let change = existing(transaction_id, etag, Some(Action::Delete));
     command(reader, change, request, message.validate_only)
 }
 
@@ -77,8 +78,7 @@ pub fn add_item(mut message: AddItemRequest, currency: &Currency) -> Decoded {
     let transaction_id = reader.uuid("transaction_id", &message.transaction_id);
     let etag = reader.etag("etag", &message.etag);
     let line = required(&mut reader, "item", message.item).and_then(|item| line(&mut reader, "item", item));
-    let change = transaction_id.zip(etag).zip(line);
-    let change = change.map(|((transaction_id, etag), line)| Change::AddItem { transaction_id, etag, line });
+    let change = existing(transaction_id, etag, line.map(Action::AddItem));
     command(reader, change, request, message.validate_only)
 }
 
@@ -91,8 +91,8 @@ pub fn update_item(mut message: UpdateItemRequest, currency: &Currency) -> Decod
     let change = required(&mut reader, "item", message.item).and_then(|item: SalesItem| {
         let item_id = reader.uuid("item.item_id", &item.item_id);
         let patch = mask.and_then(|mask| patch::line(&mut reader, &mask, item));
-        let (transaction_id, etag, item_id, patch) = (transaction_id?, etag?, item_id?, patch?);
-        Some(Change::UpdateItem { transaction_id, etag, item_id, patch })
+        let action = item_id.zip(patch).map(|(item_id, patch)| Action::UpdateItem { item_id, patch });
+        existing(transaction_id, etag, action)
     });
     command(reader, change, request, message.validate_only)
 }
@@ -103,9 +103,12 @@ pub fn delete_item(mut message: DeleteItemRequest, currency: &Currency) -> Decod
     let transaction_id = reader.uuid("transaction_id", &message.transaction_id);
     let item_id = reader.uuid("item_id", &message.item_id);
     let etag = reader.etag("etag", &message.etag);
-    let change = transaction_id.zip(item_id).zip(etag);
-    let change = change.map(|((transaction_id, item_id), etag)| Change::DeleteItem { transaction_id, etag, item_id });
+    let change = existing(transaction_id, etag, item_id.map(|item_id| Action::DeleteItem { item_id }));
     command(reader, change, request, message.validate_only)
+}
+
+fn existing(transaction_id: Option<Uuid>, etag: Option<Option<Etag>>, action: Option<Action>) -> Option<Change> {
+    Some(Change::Existing { transaction_id: transaction_id?, etag: etag?, action: action? })
 }
 
 fn command(

@@ -66,10 +66,12 @@ pub fn sale(reader: &mut Reader<'_>, mask: &Mask, sale: SalesTransaction) -> Opt
         reader.wrong("update_mask", Fault::NothingToChange);
     }
     if mask.covers("total_amount", sale.total_amount.is_some()) {
-        patch.expected_amount = expected(reader, "transaction.total_amount", sale.total_amount.as_ref())?;
+        let read = expected(reader, "transaction.total_amount", sale.total_amount.as_ref());
+        patch.expected_amount = read.unwrap_or_default();
     }
     if mask.covers("total_discount", sale.total_discount.is_some()) {
-        patch.expected_discount = expected(reader, "transaction.total_discount", sale.total_discount.as_ref())?;
+        let read = expected(reader, "transaction.total_discount", sale.total_discount.as_ref());
+        patch.expected_discount = read.unwrap_or_default();
     }
     Some(patch)
 }
@@ -111,7 +113,8 @@ pub fn line(reader: &mut Reader<'_>, mask: &Mask, item: SalesItem) -> Option<Lin
         reader.wrong("update_mask", Fault::NothingToChange);
     }
     if mask.covers("total_price", item.total_price.is_some()) {
-        patch.expected_total = expected(reader, "item.total_price", item.total_price.as_ref())?;
+        let read = expected(reader, "item.total_price", item.total_price.as_ref());
+        patch.expected_total = read.unwrap_or_default();
     }
     Some(patch)
 }

@@ -1,0 +1,75 @@
+//! `cargo xtask bench write` as a developer calls it, only shorter: its answers are counted, its report has the
+//! documented shape, and a wrong answer voids it.
+
+// A panic is how a test fails.
+#![allow(clippy::unwrap_used)]
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+use tokio::process::Command;
+use xtask::places::{cargo, workspace_root};
+
+/// Runs one round of one second with few callers; exit code and standard output.
+async fn bench(rows: &str, svg: &Path, further: &[&str]) -> (Option<i32>, Value) {
+    let mut command = Command::new(cargo());
+    command.args(["run", "--quiet", "--package", "xtask", "--bin", "xtask", "--", "bench", "write"]);
+    command.args(["--profile", "dev", "--rounds", "1", "--seconds", "1", "--callers", "2,4,16", "--clients", "3"]);
+    command.args(["--output", "json", "--rows", rows, "--svg"]).arg(svg).args(further);
+    let output = command.current_dir(workspace_root()).kill_on_drop(true).output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let json = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}:\n{said}"));
+    (output.status.code(), json)
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    let mut keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// A run ends with 0 only where every count and the proof that both databases are equal agreed.
+#[tokio::test]
+async fn a_run_counts_its_answers_and_reports_each_row_in_the_documented_shape() {
+    let directory = tempfile::tempdir().unwrap();
+    let svg = directory.path().join("rates.svg");
+    let (code, report) = bench("W1,W4", &svg, &[]).await;
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(keys(&report), ["machine", "rows"]);
+    for known in ["cores", "commit", "fdatasyncs_per_second", "settings", "versions"] {
+        assert!(!report["machine"][known].is_null(), "{known} is missing in {}", report["machine"]);
+    }
+    let rows = report["rows"].as_array().unwrap();
+    let ids: Vec<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["W1", "W4"]);
+    for row in rows {
+        assert_eq!(keys(row), ["detail", "high", "holds", "id", "low", "ratio", "target"]);
+        assert_eq!(row["holds"], row["ratio"].as_f64() >= row["target"].as_f64());
+        for side in ["ours", "peer"] {
+            let side = &row["detail"][side];
+            assert!(
+                side["sales"].as_u64().unwrap() > 0 && side["p50_ms"].as_f64() <= side["p99_ms"].as_f64(),
+                "{side}"
+            );
+            assert!(side["cpu_seconds_per_1000"]["primary"].as_f64().unwrap() > 0.0, "{side}");
+        }
+    }
+    let of_the_service = rows[0]["detail"]["ours"]["cpu_seconds_per_1000"]["service"].as_f64();
+    assert!(of_the_service.unwrap() > 0.0);
+    let shares: Vec<&Value> =
+        rows[0]["detail"]["open_loop"].as_array().unwrap().iter().map(|open| &open["share"]).collect();
+    assert_eq!(shares, [0.5, 0.8]);
+    assert!(fs::read_to_string(svg).unwrap().starts_with("<svg"));
+}
+
+/// A service with another currency refuses every sale: fast, and no answer.
+#[tokio::test]
+async fn a_run_with_wrong_answers_is_void_and_shows_no_figures() {
+    let directory = tempfile::tempdir().unwrap();
+    let svg = directory.path().join("rates.svg");
+    let (code, report) = bench("W3", &svg, &["--service-env", "TANDEM_CURRENCY=EUR"]).await;
+    assert_eq!(code, Some(2), "{report}");
+    assert_eq!(keys(&report), ["void"]);
+    assert!(report["void"].as_str().unwrap().contains("InvalidArgument"), "{report}");
+    assert!(!svg.exists());
+}
