@@ -174,7 +174,9 @@ async fn a_storm_of_callers_that_leave_neither_halves_a_sale_nor_loses_a_later_o
 async fn an_error_after_the_commit_never_says_that_nothing_was_changed() {
     let (_alone, tandem) = alone().await;
     let mut admin = tandem.primary().await;
-    // The position is read after COMMIT, so this fails a command that has been carried out.
+    // A lane reads a position when it connects: that one is let pass.
+    created(tandem, 4).await;
+    // Another is read after COMMIT, so this fails a command that has been carried out.
     sqlx::query("revoke execute on function pg_current_wal_insert_lsn() from public")
         .execute(&mut admin)
         .await

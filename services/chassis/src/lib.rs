@@ -6,6 +6,7 @@
 //! | [`settings`] | the settings every service has in common, with their environment variables |
 //! | [`telemetry`] | logs and traces: one subscriber for the process |
 //! | [`metrics`] | the Prometheus recorder and the port it is scraped on |
+//! | [`background`] | tasks that must live as long as the service |
 //! | [`deadline`] | until when the caller waits; travels in the request's extensions |
 //! | [`database`] | PostgreSQL transactions that survive a cancelled call |
 //! | [`health`] | `grpc.health.v1`, fed by conditions such as "the database answers" |
@@ -21,6 +22,7 @@
 //! A service sets `max_decoding_message_size(settings.max_message_bytes)` on each generated server
 //! itself: tonic knows that limit only per service.
 
+pub mod background;
 pub mod database;
 pub mod deadline;
 pub mod health;

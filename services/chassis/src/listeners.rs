@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 
 /// An address can't be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("can't listen on {address} for {purpose}")]
+#[error("can't listen on {address} for {purpose}: choose another address by flag or variable (see --help)")]
 pub struct ListenError {
     address: SocketAddr,
     purpose: &'static str,

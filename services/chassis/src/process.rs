@@ -2,7 +2,7 @@
 
 use std::{error::Error, process::ExitCode};
 
-use crate::{settings::LogSettings, telemetry};
+use crate::{settings::LogSettings, status::chain_of, telemetry};
 
 /// Runs `action` with logs and traces on, says what went wrong, and flushes traces before the end.
 pub async fn run(
@@ -13,14 +13,14 @@ pub async fn run(
     let telemetry = match telemetry::init(service, log) {
         Ok(telemetry) => telemetry,
         Err(error) => {
-            eprintln!("{service}: {error}");
+            eprintln!("{service}: {}", chain_of(&error));
             return ExitCode::FAILURE;
         }
     };
     let code = match action.await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = error.as_ref(), "{service} failed");
+            tracing::error!(error = chain_of(error.as_ref()), "{service} failed");
             ExitCode::FAILURE
         }
     };

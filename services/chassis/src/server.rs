@@ -23,7 +23,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Once the calls are cut off, their last words get this long to leave. A client that does not
 /// read must not hold the process.
-const LAST_WORDS_LIMIT: Duration = Duration::from_secs(1);
+pub(crate) const LAST_WORDS_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why serving ended other than by shutdown.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +40,7 @@ pub enum ServeError {
 /// log line says how many.
 ///
 /// The routes contain the server of [`Health::new`]; each generated service in them has its own
-/// `max_decoding_message_size`.
+/// `max_decoding_message_size`. When this returns, `shutdown` has been triggered, also when nobody did so before.
 ///
 /// # Errors
 /// The transport failed.
@@ -65,7 +65,11 @@ pub async fn serve(
     tokio::pin!(server);
 
     tokio::select! {
-        ended = &mut server => return Ok(ended?),
+        ended = &mut server => {
+            // Whatever ends with the calls must not look as if it had ended early.
+            shutdown.trigger();
+            return Ok(ended?);
+        }
         () = shutdown.triggered() => {}
     }
     health.drain().await;
@@ -92,4 +96,16 @@ pub async fn serve(
 fn max_streams(settings: &ServerSettings) -> u32 {
     let calls = u32::try_from(settings.max_concurrent_requests.get()).unwrap_or(u32::MAX);
     calls.saturating_mul(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{background, database, settings, telemetry};
+
+    #[test]
+    fn what_follows_the_drain_fits_into_the_time_that_help_says() {
+        let most = LAST_WORDS_LIMIT + 2 * background::FINISH_LIMIT + database::CLOSE_LIMIT + telemetry::FLUSH_LIMIT;
+        assert!(most < settings::AFTER_DRAIN_LIMIT, "{most:?}");
+    }
 }

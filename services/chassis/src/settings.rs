@@ -290,6 +290,14 @@ mod tests {
     }
 
     #[test]
+    fn the_default_drain_and_what_follows_fit_into_the_grace_period_of_kubernetes() {
+        let arguments = Arguments::parse_from(["service"]);
+        assert!(arguments.server.drain_timeout + AFTER_DRAIN_LIMIT <= Duration::from_secs(30));
+        let help = Arguments::command().render_long_help().to_string();
+        assert!(help.contains(&format!("up to {} s", AFTER_DRAIN_LIMIT.as_secs())), "{help}");
+    }
+
+    #[test]
     fn defaults_work_without_any_variable() {
         let arguments = Arguments::parse_from(["service"]);
         assert!(arguments.server.default_deadline <= arguments.server.max_deadline);

@@ -67,11 +67,13 @@ pub fn invalid_fields(domain: &str, wrong: &[WrongField]) -> Status {
     for wrong in named {
         details.add_bad_request_violation(&wrong.field, &wrong.description);
     }
-    let first = named.first().map_or_else(String::new, |wrong| format!(": {} {}", wrong.field, wrong.description));
+    let first = named.first().map_or_else(String::new, |wrong| format!("{} {}", wrong.field, wrong.description));
     let message = match wrong.len() {
-        1 => format!("one field is wrong{first}"),
-        all if all > named.len() => format!("{all} fields are wrong, the first {} are named{first}", named.len()),
-        all => format!("{all} fields are wrong{first}"),
+        1 => first,
+        all if all > named.len() => {
+            format!("{all} fields are wrong, {} of them are in the details; the first: {first}", named.len())
+        }
+        all => format!("{all} fields are wrong, all of them are in the details; the first: {first}"),
     };
     Status::with_error_details(Code::InvalidArgument, message, details)
 }
@@ -117,6 +119,21 @@ pub fn of_database(domain: &str, error: DatabaseError) -> Status {
             domain,
             "OUTCOME_UNKNOWN",
         ),
+        DatabaseError::Full { .. } => retryable(
+            Code::ResourceExhausted,
+            "the database has no room left; nothing was changed; try again later",
+            domain,
+            "DATABASE_FULL",
+        ),
+        DatabaseError::ReadOnly { .. } => retryable(
+            Code::Unavailable,
+            "the database takes no writes now; nothing was changed; try again later",
+            domain,
+            "DATABASE_READ_ONLY",
+        ),
+        DatabaseError::Conflict { .. } => {
+            retryable(Code::Aborted, "another call was in the way; nothing was changed; try again", domain, "CONFLICT")
+        }
         DatabaseError::Storage { .. } => with_reason(Code::Internal, "internal error", domain, "STORAGE"),
         DatabaseError::WorkPanicked => with_reason(Code::Internal, "internal error", domain, "PANIC"),
     };
@@ -148,7 +165,8 @@ pub fn code_name(code: Code) -> &'static str {
 }
 
 /// The error and everything beneath it, on one line.
-pub(crate) fn chain_of(error: &(dyn Error + 'static)) -> String {
+#[must_use]
+pub fn chain_of(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -174,6 +192,9 @@ mod tests {
             DatabaseError::from(sqlx::Error::WorkerCrashed),
             DatabaseError::DeadlineExceeded,
             DatabaseError::OutcomeUnknown { source: None },
+            DatabaseError::Full { source: sqlx::Error::RowNotFound },
+            DatabaseError::ReadOnly { source: sqlx::Error::RowNotFound },
+            DatabaseError::Conflict { source: sqlx::Error::RowNotFound },
             DatabaseError::from(sqlx::Error::RowNotFound),
             DatabaseError::WorkPanicked,
         ]
@@ -192,13 +213,20 @@ mod tests {
 
     #[test]
     fn only_failures_that_pass_by_themselves_invite_a_retry() {
-        let retried: Vec<Code> = every_database_error()
+        let retried: Vec<(Code, String)> = every_database_error()
             .into_iter()
             .map(|error| of_database(DOMAIN, error))
             .filter(|status| status.get_details_retry_info().is_some())
-            .map(|status| status.code())
+            .map(|status| (status.code(), status.get_details_error_info().unwrap().reason))
             .collect();
-        assert_eq!(retried, [Code::ResourceExhausted, Code::Unavailable]);
+        let expected = [
+            (Code::ResourceExhausted, "DATABASE_POOL_EXHAUSTED"),
+            (Code::Unavailable, "DATABASE_UNAVAILABLE"),
+            (Code::ResourceExhausted, "DATABASE_FULL"),
+            (Code::Unavailable, "DATABASE_READ_ONLY"),
+            (Code::Aborted, "CONFLICT"),
+        ];
+        assert_eq!(retried, expected.map(|(code, reason)| (code, reason.to_owned())));
     }
 
     #[test]

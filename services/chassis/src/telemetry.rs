@@ -1,8 +1,8 @@
 //! Logs and traces: one subscriber for the process.
 //!
 //! Logs go to stderr, as text on a terminal and as JSON lines otherwise. The span of each call (see
-//! [`crate::layers`]) gives every line inside it `trace_id` and `request_id`. Traces leave over
-//! OTLP/gRPC when `OTEL_EXPORTER_OTLP_ENDPOINT` is set; the exporter reads the standard `OTEL_*`
+//! [`crate::layers`]) gives every line inside it `trace_id` and `request_id`, and `command_id` where the message has
+//! one. Traces leave over OTLP/gRPC when `OTEL_EXPORTER_OTLP_ENDPOINT` is set; the exporter reads the standard `OTEL_*`
 //! variables by itself. W3C `traceparent` is honoured either way.
 
 use std::io::{self, IsTerminal};
@@ -27,7 +27,7 @@ use crate::settings::{LogFormat, LogSettings};
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 /// How long the last spans may take to leave: a collector that hangs must not hold the process.
-const FLUSH_LIMIT: Duration = Duration::from_secs(3);
+pub(crate) const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
 /// Crates the exporter itself is made of. Tracing them would make each export cause the next.
 const EXPORTER_CRATES: [&str; 5] = ["h2", "hyper", "hyper_util", "tonic", "tower"];

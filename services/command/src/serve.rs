@@ -1,17 +1,17 @@
 //! Wires the service together and serves until shutdown.
 
 use tandem_chassis::{
+    background::{Background, BackgroundError, FINISH_LIMIT},
     database::{Database, DatabaseError},
     health::Health,
     listeners::Listeners,
-    metrics, reflection,
+    reflection,
     settings::SecretError,
     shutdown::Shutdown,
 };
 use tandem_proto::{
     FILE_DESCRIPTOR_SET, agreed::ERROR_DOMAIN, sales::command::v1::sales_command_service_server as contract,
 };
-use tokio::task::JoinHandle;
 use tonic::service::Routes;
 
 use crate::{
@@ -32,6 +32,9 @@ pub enum ServeError {
     /// The descriptor set does not serve reflection.
     #[error("the contract can't be served by reflection")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// What must run as long as the service did not.
+    #[error(transparent)]
+    Background(#[from] BackgroundError),
     /// The gRPC server failed.
     #[error(transparent)]
     Serve(#[from] tandem_chassis::server::ServeError),
@@ -40,50 +43,38 @@ pub enum ServeError {
 /// Serves until `shutdown`, then drains. The primary may be away at first: health says so until it answers.
 pub async fn serve(settings: &ServeSettings, listeners: Listeners, shutdown: Shutdown) -> Result<(), ServeError> {
     let database = Database::new(&settings.database()?)?;
+    // Of its own: when callers hold all connections, the watermark still moves.
+    let housekeeping = Database::new(&settings.housekeeping_database()?)?;
     let (committer, lanes) = Committer::start(&database, settings.lanes());
-    let committed = committer.committed();
+    let writer = settings.instance_name.clone().unwrap_or_else(|| instance_name(settings));
+    let heartbeat = Heartbeat::new(housekeeping.clone(), committer.committed(), writer);
+    let retention = Retention::new(housekeeping.clone(), settings.request_id_retention);
+
     let service = contract::SalesCommandServiceServer::new(SalesCommands::new(committer, settings.currency.clone()))
         .max_decoding_message_size(settings.server.max_message_bytes.get());
     let (health, health_service) = Health::new(&[contract::SERVICE_NAME]);
     health.watch_database(database.clone(), shutdown.clone());
-
     let routes = Routes::new(service).add_service(health_service);
     let routes = reflection::add(routes, FILE_DESCRIPTOR_SET, &[contract::SERVICE_NAME])?;
 
-    let writer = settings.instance_name.clone().unwrap_or_else(|| instance_name(settings));
-    let background = Shutdown::new();
-    let heartbeat = Heartbeat::new(database.clone(), committed, writer);
-    let heartbeat = tokio::spawn(heartbeat.run(background.clone()));
-    let retention = Retention::new(database.clone(), settings.request_id_retention);
-    let retention = tokio::spawn(retention.run(background.clone()));
-    let scraped = tokio::spawn(metrics::serve(listeners.metrics, metrics::install(), background.clone()));
+    let mut background = Background::new(&shutdown);
+    background.serve_metrics(listeners.metrics);
+    background.spawn("heartbeat", heartbeat.run(background.stop()));
+    background.spawn("retention", retention.run(background.stop()));
+    background.drain("lanes", lanes);
 
     let served =
         tandem_chassis::server::serve(&settings.server, listeners.grpc, routes, health, shutdown, ERROR_DOMAIN).await;
-
-    // The lanes end when the server has dropped the last sender; commands of callers that were cut off are still carried
+    // The lanes end once the server has dropped the last sender; commands of callers that were cut off are still carried
     // out. Only then the last watermark is written: it covers them all.
-    watch_end("lanes", lanes).await;
-    background.trigger();
-    watch_end("heartbeat", heartbeat).await;
-    watch_end("retention", retention).await;
-    match scraped.await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(%error, "metrics were not served to the end"),
-        Err(error) => tracing::error!(%error, "metrics were not served to the end"),
-    }
-    database.close().await;
-    Ok(served?)
+    let finished = background.finish(FINISH_LIMIT).await;
+    tokio::join!(database.close(), housekeeping.close());
+    served?;
+    Ok(finished?)
 }
 
 /// Host and port: another name for each instance, whether they share a host or an address.
 fn instance_name(settings: &ServeSettings) -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{host}:{}", settings.listen.port())
-}
-
-async fn watch_end(what: &'static str, task: JoinHandle<()>) {
-    if let Err(error) = task.await {
-        tracing::error!(%error, what, "a background task ended early");
-    }
 }

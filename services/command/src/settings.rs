@@ -10,7 +10,7 @@
 //! | `TANDEM_PRIMARY_USER` | `tandem_command` | serve: who writes sales |
 //! | `TANDEM_PRIMARY_PASSWORD`, `…_PASSWORD_FILE` | none | its password; migrate sets it |
 //! | `TANDEM_PRIMARY_MAX_CONNECTIONS` | `10` | serve: connections of the pool |
-//! | `TANDEM_PRIMARY_ADMIN_USER` | `postgres` | migrate: who may create roles and schemas |
+//! | `TANDEM_PRIMARY_ADMIN_USER` | `postgres` | migrate: a superuser of the primary |
 //! | `TANDEM_PRIMARY_ADMIN_PASSWORD`, `…_PASSWORD_FILE` | none | its password |
 //! | `TANDEM_REPLICATION_PASSWORD`, `…_PASSWORD_FILE` | none | migrate: password that `tandem_replication` gets |
 //! | `TANDEM_MONITOR_PASSWORD`, `…_PASSWORD_FILE` | none | migrate: password that `tandem_monitor` gets |
@@ -44,7 +44,7 @@ use crate::{commit::LaneSettings, store::Passwords};
 /// A call waits no longer than this for a pooled connection: by then the pool is too small for the load, and the caller
 /// does better to hear it.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// One administrator's connection migrates.
+/// One administrator's connection migrates, and housekeeping needs no more.
 const ONE: NonZeroU32 = NonZeroU32::MIN;
 
 /// The write side of Tandem: stores sales in the primary database.
@@ -120,7 +120,7 @@ pub struct MigrateSettings {
     /// The primary.
     #[command(flatten)]
     pub primary: Primary,
-    /// A role that may create roles and schemas.
+    /// A superuser of the primary: PostgreSQL asks for one to create a role that may replicate.
     #[arg(long, env = "TANDEM_PRIMARY_ADMIN_USER", default_value = "postgres")]
     pub admin_user: String,
     /// The password of that role.
@@ -208,6 +208,14 @@ impl ServeSettings {
         let CommandPassword { value, file } = self.password.clone();
         let password = Secret::resolve(value, file, "TANDEM_PRIMARY_PASSWORD")?;
         Ok(self.primary.database_settings(&self.user, password, self.max_connections))
+    }
+
+    /// The primary, as the same role, for the heartbeat and the removal of what is old.
+    pub fn housekeeping_database(&self) -> Result<DatabaseSettings, SecretError> {
+        let mut settings = self.database()?;
+        settings.max_connections = ONE;
+        settings.application_name.push_str("-housekeeping");
+        Ok(settings)
     }
 }
 

@@ -20,8 +20,8 @@ use super::transaction::{self, Access};
 use crate::deadline::Deadline;
 use crate::settings::DatabaseSettings;
 
-/// How long [`Database::close`] takes at most: longer than a COMMIT takes on a healthy disk. What is not done then needs
-/// nobody here: the server carries out a COMMIT that it has got, and rolls back everything else.
+/// How long [`Database::close`] takes at most: longer than a COMMIT takes on a healthy disk. What is not done then
+/// needs nobody here: the server carries out a COMMIT that it has got, and rolls back everything else.
 pub(crate) const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// A pool of connections to one PostgreSQL database. Clones share the pool.
@@ -95,7 +95,8 @@ impl Database {
     }
 
     /// Runs `work` in a REPEATABLE READ, READ ONLY transaction: all its statements see one
-    /// snapshot, taken by the first of them. Otherwise as [`write`](Self::write).
+    /// snapshot, taken by the first of them. Its value is given however the COMMIT ends, and `OutcomeUnknown` never
+    /// comes. Otherwise as [`write`](Self::write).
     ///
     /// # Errors
     /// Whatever `work` returns, or a [`DatabaseError`] turned into `E`.
@@ -228,6 +229,12 @@ impl Database {
             let source = sqlx::Error::PoolTimedOut;
             DatabaseError::Unavailable { source }
         }
+    }
+
+    /// Tasks that wait or work.
+    #[cfg(test)]
+    pub(super) fn tasks(&self) -> usize {
+        self.work.len()
     }
 
     fn publish_gauges(&self) {

@@ -35,10 +35,16 @@ impl Call {
         self.service() == "grpc.health.v1.Health"
     }
 
+    /// Probes and clients that look at the contract come with every call of a person's and every few seconds of a
+    /// machine's: no news for a log.
+    pub(super) fn is_tooling(&self) -> bool {
+        self.is_health() || self.service().starts_with("grpc.reflection.")
+    }
+
     /// Streams of health and reflection stay open for as long as the client likes: they are no work
     /// that a drain should wait for.
     pub(super) fn outlives_drain(&self) -> bool {
-        self.is_health() || self.service().starts_with("grpc.reflection.")
+        self.is_tooling()
     }
 }
 

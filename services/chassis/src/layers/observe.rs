@@ -110,15 +110,15 @@ impl Record {
 
     fn log(&self, code: Code, took: Duration) {
         let name = code_name(code);
-        let duration_ms = took.as_secs_f64() * 1_000.0;
+        // Microseconds are enough, and more digits are noise.
+        let duration_ms = (took.as_secs_f64() * 1_000_000.0).round() / 1_000.0;
         let cause = self.cause.as_deref();
         self.span.record("rpc.grpc.status_code", code as i32);
         let _entered = self.span.enter();
         if is_server_fault(code) {
             self.span.record("otel.status_code", "ERROR");
             tracing::warn!(code = name, duration_ms, cause, "call finished");
-        } else if code == Code::Ok && self.call.is_health() {
-            // Probes come every few seconds for as long as the process lives.
+        } else if self.call.is_tooling() {
             tracing::debug!(code = name, duration_ms, cause, "call finished");
         } else {
             tracing::info!(code = name, duration_ms, cause, "call finished");
@@ -168,6 +168,8 @@ fn span_of(call: &Call, headers: &HeaderMap, request_id: &str) -> Span {
         rpc.grpc.status_code = tracing::field::Empty,
         trace_id = tracing::field::Empty,
         request_id,
+        // Recorded by handlers whose message names its command; `request_id` is the header's and stays what it is.
+        command_id = tracing::field::Empty,
     );
     let parent = TraceContextPropagator::new().extract(&Carrier(headers));
     // Fails where traces are not exported; the ids in the logs do not depend on it.

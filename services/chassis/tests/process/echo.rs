@@ -103,7 +103,7 @@ impl Echo {
                 u64::try_from(left.as_millis()).unwrap()
             }
             "record" => {
-                tracing::Span::current().record("request_id", "of-the-handler");
+                tracing::Span::current().record("command_id", "of-the-handler");
                 tracing::info!("inside the handler");
                 3
             }

@@ -6,10 +6,16 @@ use std::sync::Once;
 
 use crate::echo::{PATIENCE, SAY, ask, call, reason, settings, start};
 use tonic::Code;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 thread_local! {
     /// Each test has a thread of its own, on which its server and its client run as well.
     static WRITTEN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// The same lines as a terminal shows them.
+    static SHOWN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Makes every line go to the buffer of the thread that wrote it. One subscriber for the whole
@@ -17,7 +23,10 @@ thread_local! {
 pub fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        tracing_subscriber::fmt().json().with_writer(|| Lines).init();
+        tracing_subscriber::registry()
+            .with(fmt::layer().json().with_writer(|| Lines).with_filter(LevelFilter::INFO))
+            .with(fmt::layer().with_ansi(false).with_writer(|| Text).with_filter(LevelFilter::INFO))
+            .init();
     });
 }
 
@@ -31,6 +40,32 @@ impl Write for Lines {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The lines of this test as text.
+struct Text;
+
+impl Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        SHOWN.with_borrow_mut(|shown| shown.write(bytes))
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The line of the finished call as text; it is there when the JSON line is, or right after.
+async fn finished_as_text() -> String {
+    let seen = async {
+        loop {
+            let text = SHOWN.with_borrow(|bytes| String::from_utf8_lossy(bytes).into_owned());
+            if let Some(line) = text.lines().find(|line| line.contains("call finished")) {
+                return line.to_owned();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, seen).await.expect("the call's line comes")
 }
 
 impl Lines {
@@ -85,15 +120,26 @@ async fn the_line_carries_the_callers_trace_and_request_id() {
     for words in [trace, "till-7", "INFO", "\"OK\""] {
         assert!(line.contains(words), "{words} in {line}");
     }
+    assert!(!line.contains("command_id"), "nobody has named a command: {line}");
+    assert!(!finished_as_text().await.contains("command_id"));
 }
 
 #[tokio::test]
-async fn a_handler_can_record_the_request_id_that_its_message_carries() {
+async fn a_command_id_that_a_handler_records_stands_beside_the_callers_request_id() {
     let lines = Lines;
     let server = start(settings()).await;
     let channel = server.channel().await;
-    call(&channel, SAY, ask("record")).await.unwrap();
-    assert!(lines.finished().await.contains("of-the-handler"));
+    let mut request = ask("record");
+    request.metadata_mut().insert("x-request-id", "till-7".parse().unwrap());
+    call(&channel, SAY, request).await.unwrap();
+    let json = lines.finished().await;
+    for field in ["\"request_id\":\"till-7\"", "\"command_id\":\"of-the-handler\""] {
+        assert!(json.contains(field), "{field} in {json}");
+    }
+    let text = finished_as_text().await;
+    for field in ["request_id=\"till-7\"", "command_id=\"of-the-handler\""] {
+        assert!(text.contains(field), "{field} in {text}");
+    }
     let inside = lines.containing("inside the handler");
     assert!(inside[0].contains("\"trace_id\":\""), "{inside:?}");
 }

@@ -4,9 +4,9 @@
 //! a position and travels like any other row bounds that wait, shows motion on an idle system, and keeps an idle slot
 //! from holding WAL.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use tandem_chassis::{database::Database, deadline::Deadline, shutdown::Shutdown};
+use tandem_chassis::{database::Database, deadline::Deadline, shutdown::Shutdown, status::chain_of};
 use tokio::sync::Notify;
 
 use crate::store::write_watermark;
@@ -54,7 +54,7 @@ impl Heartbeat {
             Ok(_) => {}
             // Said once for an outage, not once for a beat: the health of the service says it all the while.
             Err(error) if !self.failing => {
-                tracing::warn!(error = error as &dyn Error, "no watermark can be written");
+                tracing::warn!(error = chain_of(error), "no watermark can be written");
             }
             Err(_) => {}
         }

@@ -1,6 +1,6 @@
 //! Removes what is old enough: request ids, a few thousand at a time, and watermarks of services that are gone.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use futures::FutureExt as _;
@@ -8,6 +8,7 @@ use tandem_chassis::{
     database::{Database, DatabaseError},
     deadline::Deadline,
     shutdown::Shutdown,
+    status::chain_of,
 };
 
 use crate::store::{remove_abandoned, remove_older};
@@ -44,7 +45,7 @@ impl Retention {
                     BETWEEN_PORTIONS
                 }
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn Error, "old request ids can't be removed");
+                    tracing::warn!(error = chain_of(&error), "old request ids can't be removed");
                     BETWEEN_ROUNDS
                 }
             };
@@ -59,7 +60,7 @@ impl Retention {
         match remove_abandoned(&self.database, Deadline::after(PORTION_TIMEOUT)).await {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "watermarks of services that are gone were removed"),
-            Err(error) => tracing::warn!(error = &error as &dyn Error, "old watermarks can't be removed"),
+            Err(error) => tracing::warn!(error = chain_of(&error), "old watermarks can't be removed"),
         }
     }
 

@@ -102,7 +102,7 @@ pub enum Fault {
         allowed: String,
     },
     /// An update of nothing.
-    #[error("names no field, and no field is set: nothing would change")]
+    #[error("must name a field that can be set, or one must be set: nothing would change (totals are computed)")]
     NothingToChange,
     /// An etag that this service never gives out.
     #[error("is no etag of this service; send one as it was received, or leave it out")]
