@@ -7,7 +7,7 @@ use tandem_proto::{
     google::r#type::Money,
     sales::{
         command::v1::CreateTransactionRequest,
-        query::v1::{ReadConsistency, SalesFilter, TimeRange, read_consistency::Requirement},
+        query::v1::{ReadConsistency, SalesFilter, TimeRange, TransactionFilter, read_consistency::Requirement},
         v1::{SalesItem, SalesTransaction},
     },
 };
@@ -68,7 +68,18 @@ pub fn strong() -> Option<ReadConsistency> {
     Some(ReadConsistency { requirement: Some(Requirement::Strong(true)) })
 }
 
-/// Sales of one store.
+/// At most so stale.
+pub fn at_most(staleness: Duration) -> Option<ReadConsistency> {
+    let staleness = staleness.try_into().expect("a duration that the wire has");
+    Some(ReadConsistency { requirement: Some(Requirement::MaxStaleness(staleness)) })
+}
+
+/// A listing of one store's sales.
+pub fn listed_in_store(store_id: i32) -> Option<TransactionFilter> {
+    Some(TransactionFilter { store_ids: vec![store_id], ..TransactionFilter::default() })
+}
+
+/// Figures of one store's sales.
 pub fn in_store(store_id: i32) -> Option<SalesFilter> {
     Some(SalesFilter { store_ids: vec![store_id], ..SalesFilter::default() })
 }

@@ -1,6 +1,8 @@
 //! Bad input gets one violation for each wrong field, and nothing of it is stored.
 #![allow(clippy::unwrap_used)] // A test that can't go on fails.
 
+use std::time::Duration;
+
 use prost_types::Timestamp;
 use tandem_proto::{
     google::r#type::Money,
@@ -8,14 +10,14 @@ use tandem_proto::{
         command::v1::DeleteTransactionRequest,
         query::v1::{
             GetRevenueSeriesRequest, GetSummaryRequest, GetTransactionRequest, ListTopProductsRequest,
-            ListTransactionsRequest, ReadConsistency, SalesFilter, TimeRange, read_consistency::Requirement,
+            ListTransactionsRequest, ReadConsistency, TimeRange, TransactionFilter, read_consistency::Requirement,
         },
         v1::{SalesItem, SalesTransaction},
     },
 };
 use tandem_tests::{
     Tandem,
-    request::{after, create, discounted, item, range, sale, usd, wrong_fields},
+    request::{after, at_most, create, discounted, item, range, sale, usd, wrong_fields},
 };
 
 type Fields = Vec<(String, String)>;
@@ -201,8 +203,7 @@ async fn malformed_ids_etags_and_request_ids_are_the_callers_fault() {
     assert_eq!(wrong_fields(&status), fields(&expected));
     let asked = GetTransactionRequest { transaction_id: "not-a-uuid".to_owned(), consistency: after("garbage") };
     let status = tandem.queries().get_transaction(asked).await.unwrap_err();
-    let expected =
-        [("consistency.at_least_as_fresh_as", "NOT_A_CONSISTENCY_TOKEN"), ("transaction_id", "NOT_A_UUID")];
+    let expected = [("consistency.at_least_as_fresh_as", "NOT_A_CONSISTENCY_TOKEN"), ("transaction_id", "NOT_A_UUID")];
     assert_eq!(wrong_fields(&status), fields(&expected));
 }
 
@@ -210,11 +211,11 @@ async fn malformed_ids_etags_and_request_ids_are_the_callers_fault() {
 async fn questions_that_make_no_sense_are_refused_field_by_field() {
     let tandem = Tandem::shared().await;
     let mut queries = tandem.queries();
-    let filter = SalesFilter {
+    let filter = TransactionFilter {
         store_ids: vec![1, 0],
         cashier_ids: vec![1; 101],
         payment_methods: vec!["cash".to_owned(), "Cash".to_owned(), "a\0".to_owned()],
-        ..SalesFilter::default()
+        ..TransactionFilter::default()
     };
     let list = ListTransactionsRequest { page_size: -1, filter: Some(filter), ..Default::default() };
     let expected = [
@@ -238,6 +239,10 @@ async fn questions_that_make_no_sense_are_refused_field_by_field() {
     let long = GetRevenueSeriesRequest { range: range(0, 86_400 * 4_000), granularity: 99, ..Default::default() };
     let status = queries.get_revenue_series(long).await.unwrap_err();
     assert_eq!(wrong_fields(&status), fields(&[("granularity", "UNKNOWN_VALUE"), ("range", "TOO_MANY_POINTS")]));
+
+    let never = GetSummaryRequest { consistency: at_most(Duration::ZERO), ..Default::default() };
+    let status = queries.get_summary(never).await.unwrap_err();
+    assert_eq!(wrong_fields(&status), fields(&[("consistency.max_staleness", "NOT_POSITIVE")]));
 
     let consistency = Some(ReadConsistency { requirement: Some(Requirement::Strong(false)) });
     let top = ListTopProductsRequest { limit: -5, ranking: 7, consistency, ..Default::default() };

@@ -4,17 +4,45 @@
 // A panic is how a test fails.
 #![allow(clippy::unwrap_used)]
 
-use std::{fs, path::Path};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 use tokio::process::Command;
-use xtask::places::{cargo, workspace_root};
+use xtask::{cargo, places::workspace_root, service::BINARIES_VARIABLE};
+
+/// The program: that of `cargo xtask test` where it runs us, which is as new as we are; else cargo builds it.
+fn bench_write() -> Command {
+    if let Some(directory) = env::var_os(BINARIES_VARIABLE).map(PathBuf::from)
+        && directory.join("xtask").is_file()
+    {
+        let mut command = Command::new(directory.join("xtask"));
+        command.args(["bench", "write", "--bin-dir"]).arg(directory);
+        return command;
+    }
+    let mut command = Command::from(cargo::command());
+    command.args([
+        "run",
+        "--quiet",
+        "--package",
+        "xtask",
+        "--bin",
+        "xtask",
+        "--",
+        "bench",
+        "write",
+        "--profile",
+        "dev",
+    ]);
+    command
+}
 
 /// Runs one round of one second with few callers; exit code and standard output.
 async fn bench(rows: &str, svg: &Path, further: &[&str]) -> (Option<i32>, Value) {
-    let mut command = Command::new(cargo());
-    command.args(["run", "--quiet", "--package", "xtask", "--bin", "xtask", "--", "bench", "write"]);
-    command.args(["--profile", "dev", "--rounds", "1", "--seconds", "1", "--callers", "2,4,16", "--clients", "3"]);
+    let mut command = bench_write();
+    command.args(["--rounds", "1", "--seconds", "1", "--callers", "2,4,16", "--clients", "3"]);
     command.args(["--output", "json", "--rows", rows, "--svg"]).arg(svg).args(further);
     let output = command.current_dir(workspace_root()).kill_on_drop(true).output().await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

@@ -167,7 +167,11 @@ async fn items_can_be_added_changed_and_taken_off_one_by_one() {
     let before = some_sale(tandem).await;
     let transaction_id = before.transaction_id.clone();
 
-    let add = AddItemRequest { transaction_id: transaction_id.clone(), item: Some(item("C", 1, "0.25")), ..Default::default() };
+    let add = AddItemRequest {
+        transaction_id: transaction_id.clone(),
+        item: Some(item("C", 1, "0.25")),
+        ..Default::default()
+    };
     let added = commands.add_item(add).await.unwrap().into_inner().transaction.unwrap();
     assert_eq!(added.items.iter().map(|item| item.product_code.as_str()).collect::<Vec<_>>(), ["A", "B", "C"]);
     assert_eq!(added.total_amount, Some(usd("11.00")));
@@ -197,7 +201,8 @@ async fn items_can_be_added_changed_and_taken_off_one_by_one() {
 async fn a_changed_item_must_be_right_together_with_what_is_stored() {
     let tandem = Tandem::shared().await;
     let before = some_sale(tandem).await;
-    let changed = SalesItem { item_id: before.items[1].item_id.clone(), unit_price: Some(usd("1.00")), ..Default::default() };
+    let changed =
+        SalesItem { item_id: before.items[1].item_id.clone(), unit_price: Some(usd("1.00")), ..Default::default() };
     let update = UpdateItemRequest { transaction_id: before.transaction_id, item: Some(changed), ..Default::default() };
     let refused = tandem.commands().update_item(update).await.unwrap_err();
     assert_eq!(wrong_fields(&refused), [("item.discount".to_owned(), "DISCOUNT_ABOVE_LINE".to_owned())]);
@@ -330,30 +335,6 @@ async fn a_retry_with_the_same_request_id_gets_the_first_answer_and_writes_nothi
     other.transaction.as_mut().unwrap().store_id = 2;
     let refused = commands.create_transaction(other).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "REQUEST_ID_REUSED"));
-}
-
-#[tokio::test]
-async fn many_concurrent_calls_with_one_request_id_store_one_sale() {
-    const CALLERS: usize = 32;
-    let tandem = Tandem::shared().await;
-    let asked = CreateTransactionRequest {
-        request_id: Uuid::now_v7().to_string(),
-        ..create(sale(1, vec![item("A", 1, "1.00")]))
-    };
-    let call = |_| {
-        let (mut commands, asked) = (tandem.commands(), asked.clone());
-        tokio::spawn(async move { commands.create_transaction(asked).await })
-    };
-    let calls: Vec<_> = (0..CALLERS).map(call).collect();
-    let (mut ids, mut replayed) = (Vec::new(), 0);
-    for call in calls {
-        let response = call.await.unwrap().unwrap();
-        replayed += usize::from(response.metadata().contains_key("tandem-replayed"));
-        ids.push(response.into_inner().transaction.unwrap().transaction_id);
-    }
-    ids.dedup();
-    assert_eq!((ids.len(), replayed), (1, CALLERS - 1));
-    assert_eq!(count(&mut tandem.primary().await, SALES, &ids[0]).await, 1);
 }
 
 #[tokio::test]

@@ -55,9 +55,8 @@ enum Step {
 }
 
 fn line() -> impl Strategy<Value = Line> {
-    (1..20, 0..5_000_i64).prop_flat_map(|(quantity, price)| {
-        (Just(quantity), Just(price), 0..=(i64::from(quantity) * price).min(300))
-    })
+    (1..20, 0..5_000_i64)
+        .prop_flat_map(|(quantity, price)| (Just(quantity), Just(price), 0..=(i64::from(quantity) * price).min(300)))
 }
 
 fn step() -> impl Strategy<Value = Step> {

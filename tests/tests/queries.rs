@@ -10,14 +10,19 @@ use tandem_proto::{
         query::v1::{
             GetReplicationStatusRequest, GetRevenueSeriesRequest, GetSummaryRequest, GetTransactionRequest,
             ListTopProductsRequest, ListTransactionsRequest, PrimaryState, ProductRanking, SalesFilter, TableState,
+            TransactionFilter,
         },
         v1::{SalesItem, SalesTransaction},
     },
 };
+use tandem_replication::ConsistencyToken;
 use tandem_tests::{
     Tandem,
-    request::{after, create, discounted, in_store, item, range, sale_at, strong, usd, wrong_fields},
+    request::{
+        after, create, discounted, in_store, item, listed_in_store, range, reason, sale_at, strong, usd, wrong_fields,
+    },
 };
+use tonic_types::StatusExt as _;
 
 /// A Monday, 2024-01-01 00:00 UTC.
 const MONDAY: i64 = 1_704_067_200;
@@ -39,9 +44,11 @@ fn cents(money: Option<Money>) -> Decimal {
 async fn a_summary_counts_each_sale_once_however_many_items_it_has() {
     const STORE: i32 = 101;
     let tandem = Tandem::shared().await;
-    store(tandem, STORE, MONDAY, vec![item("A", 2, "1.00"), item("B", 1, "8.00"), discounted("C", 1, "1.00", "0.50")]).await;
+    store(tandem, STORE, MONDAY, vec![item("A", 2, "1.00"), item("B", 1, "8.00"), discounted("C", 1, "1.00", "0.50")])
+        .await;
     let (_, token) = store(tandem, STORE, MONDAY + 1, vec![item("A", 1, "0.01")]).await;
-    let asked = GetSummaryRequest { range: range(MONDAY, MONDAY + 2), filter: in_store(STORE), consistency: after(&token) };
+    let asked =
+        GetSummaryRequest { range: range(MONDAY, MONDAY + 2), filter: in_store(STORE), consistency: after(&token) };
     let summary = tandem.queries().get_summary(asked).await.unwrap().into_inner();
     assert_eq!(summary.revenue, Some(usd("10.51")));
     assert_eq!((summary.transactions, summary.items_sold), (2, 5));
@@ -111,7 +118,8 @@ async fn top_products_are_ranked_by_revenue_or_by_quantity() {
     let tandem = Tandem::shared().await;
     store(tandem, STORE, MONDAY, vec![item("CHEAP", 10, "0.10"), item("DEAR", 1, "50.00")]).await;
     let renamed = SalesItem { product_name: "Dearest".to_owned(), category: None, ..item("DEAR", 1, "50.00") };
-    let (_, token) = store(tandem, STORE, MONDAY + 1, vec![renamed, item("ALSO", 2, "25.00"), item("ALSO", 1, "50.00")]).await;
+    let (_, token) =
+        store(tandem, STORE, MONDAY + 1, vec![renamed, item("ALSO", 2, "25.00"), item("ALSO", 1, "50.00")]).await;
     let ask = |ranking: ProductRanking, limit| ListTopProductsRequest {
         range: range(MONDAY, MONDAY + DAY),
         filter: in_store(STORE),
@@ -146,7 +154,7 @@ async fn pages_show_each_sale_once_newest_first_while_sales_arrive() {
         let asked = ListTransactionsRequest {
             page_size: 2,
             page_token,
-            filter: in_store(STORE),
+            filter: listed_in_store(STORE),
             consistency: after(&token),
             ..Default::default()
         };
@@ -176,7 +184,7 @@ async fn a_page_token_is_bound_to_its_question() {
     let asked = |page_token: &str, store_id| ListTransactionsRequest {
         page_size: 1,
         page_token: page_token.to_owned(),
-        filter: in_store(store_id),
+        filter: listed_in_store(store_id),
         consistency: after(&token),
         ..Default::default()
     };
@@ -205,25 +213,91 @@ async fn filters_narrow_and_their_values_are_alternatives() {
     let store_ids = vec![STORE];
     let cash = vec!["cash".to_owned()];
     let cases = [
-        (SalesFilter { store_ids: store_ids.clone(), ..Default::default() }, 3),
-        (SalesFilter { store_ids: vec![STORE, 1], cashier_ids: vec![2], ..Default::default() }, 2),
-        (SalesFilter { store_ids: store_ids.clone(), customer_ids: vec![7, 8], ..Default::default() }, 2),
-        (SalesFilter { store_ids: store_ids.clone(), payment_methods: cash.clone(), ..Default::default() }, 2),
-        (SalesFilter { store_ids, cashier_ids: vec![2], payment_methods: cash, ..Default::default() }, 1),
+        (TransactionFilter { store_ids: store_ids.clone(), ..Default::default() }, 3),
+        (TransactionFilter { store_ids: vec![STORE, 1], cashier_ids: vec![2], ..Default::default() }, 2),
+        (TransactionFilter { store_ids: store_ids.clone(), customer_ids: vec![7, 8], ..Default::default() }, 2),
+        (TransactionFilter { store_ids: store_ids.clone(), payment_methods: cash.clone(), ..Default::default() }, 2),
+        (TransactionFilter { store_ids, cashier_ids: vec![2], payment_methods: cash, ..Default::default() }, 1),
     ];
+    let range = range(MONDAY, MONDAY + 1);
     let mut queries = tandem.queries();
     for (filter, expected) in cases {
-        let asked = GetSummaryRequest {
-            range: range(MONDAY, MONDAY + 1),
-            filter: Some(filter.clone()),
-            consistency: after(&token),
-        };
-        let summary = queries.get_summary(asked).await.unwrap().into_inner();
-        assert_eq!(summary.transactions, expected, "{filter:?}");
-        let asked = ListTransactionsRequest { filter: Some(filter.clone()), range: range(MONDAY, MONDAY + 1), ..Default::default() };
+        let consistency = after(&token);
+        let asked = ListTransactionsRequest { filter: Some(filter.clone()), range, consistency, ..Default::default() };
         let listed = queries.list_transactions(asked).await.unwrap().into_inner().transactions;
-        assert_eq!(listed.len(), usize::try_from(expected).unwrap(), "{filter:?}");
+        assert_eq!(listed.len(), expected, "{filter:?}");
     }
+    for (payment_methods, expected) in [(vec![], 3), (vec!["cash"], 2), (vec!["cash", "qris"], 3), (vec!["card"], 0)] {
+        let payment_methods = payment_methods.into_iter().map(str::to_owned).collect();
+        let filter = Some(SalesFilter { store_ids: vec![STORE, 1], payment_methods });
+        let asked = GetSummaryRequest { range, filter: filter.clone(), consistency: after(&token) };
+        assert_eq!(queries.get_summary(asked).await.unwrap().into_inner().transactions, expected, "{filter:?}");
+        let consistency = after(&token);
+        let asked = GetRevenueSeriesRequest {
+            range,
+            filter: filter.clone(),
+            consistency: consistency.clone(),
+            ..Default::default()
+        };
+        let points = queries.get_revenue_series(asked).await.unwrap().into_inner().points;
+        assert_eq!(points[0].transactions, expected, "{filter:?}");
+        let asked = ListTopProductsRequest { range, filter: filter.clone(), consistency, ..Default::default() };
+        let products = queries.list_top_products(asked).await.unwrap().into_inner().products;
+        assert_eq!(products.first().map_or(0, |product| product.transactions), expected, "{filter:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_page_is_too_large_for_a_client() {
+    const STORE: i32 = 112;
+    const SALES: usize = 7;
+    let tandem = Tandem::shared().await;
+    // The longest texts that there are, in the longest characters that there are.
+    let long = SalesItem {
+        product_code: "𝄞".repeat(50),
+        product_name: "𝄞".repeat(200),
+        category: Some("𝄞".repeat(100)),
+        ..item("", 1_000, "999.99")
+    };
+    let mut token = String::new();
+    for _ in 0..SALES {
+        token = store(tandem, STORE, MONDAY, vec![long.clone(); 500]).await.1;
+    }
+    let (mut pages, mut page_token) = (Vec::new(), String::new());
+    while pages.is_empty() || !page_token.is_empty() {
+        let (filter, consistency) = (listed_in_store(STORE), after(&token));
+        let asked = ListTransactionsRequest { page_size: 100, page_token, filter, consistency, ..Default::default() };
+        let page = tandem.queries().list_transactions(asked).await.unwrap().into_inner();
+        pages.push(page.transactions.len());
+        page_token = page.next_page_token;
+    }
+    assert_eq!(pages, [5, 2]);
+}
+
+#[tokio::test]
+async fn a_series_may_have_all_the_points_that_the_contract_says() {
+    let mut queries = Tandem::shared().await.queries();
+    let days = |days: i64, more| GetRevenueSeriesRequest { range: range(0, days * DAY + more), ..Default::default() };
+    let points = queries.get_revenue_series(days(3_660, 0)).await.unwrap().into_inner().points;
+    assert_eq!(points.len(), 3_660);
+    let refused = queries.get_revenue_series(days(3_660, 1)).await.unwrap_err();
+    assert_eq!(wrong_fields(&refused), [("range".to_owned(), "TOO_MANY_POINTS".to_owned())]);
+}
+
+#[tokio::test]
+async fn who_does_not_find_a_sale_hears_how_much_the_replica_knew() {
+    let tandem = Tandem::shared().await;
+    let (_, token) = store(tandem, 113, MONDAY, vec![item("A", 1, "1.00")]).await;
+    let transaction_id = uuid::Uuid::now_v7().to_string();
+    let asked = GetTransactionRequest { transaction_id, consistency: after(&token) };
+    let status = tandem.queries().get_transaction(asked).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (tonic::Code::NotFound, "NOT_FOUND"));
+    let metadata = status.get_details_error_info().unwrap().metadata;
+    assert_eq!(metadata["replica_name"], "replica-1");
+    assert!(metadata["staleness_seconds"].parse::<f64>().unwrap() >= 0.0);
+    let covered = status.metadata().get("tandem-consistency-token").unwrap().to_str().unwrap();
+    let lsn = |token: &str| token.parse::<ConsistencyToken>().unwrap().position().lsn;
+    assert!(lsn(covered) >= lsn(&token), "the token covers what was asked for");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::places::RunDirectory;
-use crate::{down, postgres, prepare, psql, reset, seed, status, terminal, test, tidy, up, verify};
+use crate::{bench, down, postgres, prepare, psql, reset, seed, status, terminal, test, tidy, up, verify};
 
 /// Starts, fills, checks and tests a Tandem pair on this machine.
 #[derive(Debug, Parser)]
@@ -32,6 +32,8 @@ enum Command {
     Seed(seed::Args),
     /// Compares both databases. Exit code: 0 equal, 1 different, 2 could not check.
     Verify(verify::Args),
+    /// Measures against a peer, in turn in one run.
+    Bench(bench::Args),
     /// Runs every test of the workspace.
     Test(test::Args),
     /// Refreshes the services' `.sqlx/`, against which queries are checked at compile time.
@@ -67,6 +69,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Psql(args) => psql::run(args).await,
         Command::Seed(args) => seed::run(args).await,
         Command::Verify(args) => verify::run(args).await,
+        Command::Bench(args) => bench::run(args).await,
         Command::Test(args) => test::run(args).await,
         Command::Prepare(args) => prepare::run(args).await,
         Command::Tidy(args) => tidy::run(args).await,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 
 use crate::places::RunDirectory;
+use crate::postgres::cluster_directories;
 use crate::process::{self, Signal, wait_until_gone};
 use crate::running::{UpLock, halt};
 use crate::terminal;
@@ -21,11 +22,14 @@ pub struct Args {}
 /// has left. Nothing to stop is no error.
 pub async fn run(_args: &Args) -> anyhow::Result<ExitCode> {
     let since = Instant::now();
-    let stopped = stop_pair(&RunDirectory::open()?).await?;
+    let directory = RunDirectory::open()?;
+    let stopped = stop_pair(&directory).await?.join(", ");
     if stopped.is_empty() {
         terminal::note("nothing was running");
+    } else if cluster_directories(directory.path()).iter().any(|(_, cluster)| cluster.join("data").exists()) {
+        terminal::done(&format!("stopped {stopped}; the data stays"), since);
     } else {
-        terminal::done(&format!("stopped {}; the data stays", stopped.join(", ")), since);
+        terminal::done(&format!("stopped {stopped}"), since);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -35,10 +39,15 @@ pub(crate) async fn stop_pair(directory: &RunDirectory) -> anyhow::Result<Vec<&'
     let lock = directory.lock_file();
     let mut stopped = Vec::new();
     if let Some(up) = UpLock::holder(&lock)? {
+        let pair_runs = directory.state_file().exists();
         process::signal(up, Signal::TERM)?;
         let gone = wait_until_gone(UP_LIMIT, || !matches!(UpLock::holder(&lock), Ok(None))).await;
         ensure!(gone, "`cargo xtask up` (process {}) was asked to stop and goes on", up.as_raw_pid());
-        stopped.push("the pair of `cargo xtask up`");
+        stopped.push(if pair_runs {
+            "the pair of `cargo xtask up`"
+        } else {
+            "`cargo xtask up`, which was still starting"
+        });
     }
     stopped.extend(halt(directory).await?);
     Ok(stopped)

@@ -5,18 +5,17 @@
 //! instead, named from a hash of the build directory.
 
 use std::env;
-use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use crate::cargo;
 use crate::postgres::ServerUser;
 use crate::terminal;
 
@@ -26,11 +25,6 @@ pub fn workspace_root() -> PathBuf {
     let manifest = PathBuf::from(manifest);
     let root = manifest.ancestors().find(|directory| directory.join("Cargo.lock").exists());
     root.unwrap_or(&manifest).to_owned()
-}
-
-/// Cargo itself: the one that runs us, else the one on the `PATH`.
-pub fn cargo() -> OsString {
-    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// Cargo's build directory (`target`, or what the configuration says), absolute and without symbolic links.
@@ -44,7 +38,7 @@ pub fn build_directory() -> anyhow::Result<PathBuf> {
     if let Some(found) = FOUND.get() {
         return Ok(found.clone());
     }
-    let output = Command::new(cargo())
+    let output = cargo::command()
         .args(["metadata", "--no-deps", "--format-version=1", "--offline"])
         .current_dir(workspace_root())
         .output()

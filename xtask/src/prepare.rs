@@ -9,14 +9,15 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, ensure};
 use sqlx::migrate::Migrator;
 use sqlx::{Connection, PgConnection};
 
-use crate::places::{build_directory, cargo, create_directory, remove_if_there, workspace_root, write_atomically};
+use crate::cargo;
+use crate::places::{build_directory, create_directory, remove_if_there, workspace_root, write_atomically};
 use crate::postgres::{Login, TestOptions, TestPair};
 use crate::service::Service;
 use crate::terminal;
@@ -72,7 +73,8 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let fresh = read(&written.path().join(checked.directory))?;
         let committed = checked.path().join(".sqlx");
         let differences = differences(&read(&committed)?, &fresh);
-        let what = format!("{}: {} queries", checked.package(), fresh.len());
+        let queries = if fresh.len() == 1 { "query" } else { "queries" };
+        let what = format!("{}: {} {queries}", checked.package(), fresh.len());
         if differences.is_empty() {
             terminal::note(&format!("{what}, .sqlx is current"));
         } else if args.check {
@@ -83,7 +85,7 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
             ));
         } else {
             replace(&committed, &fresh)?;
-            terminal::note(&format!("{what}, {} files changed", differences.len()));
+            terminal::note(&format!("{what}, {} changed", terminal::counted(differences.len() as u64, "file")));
         }
     }
     Ok(if current { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -108,7 +110,7 @@ async fn migrate(service: Service, url: &str) -> anyhow::Result<()> {
 
 /// Compiles the crates against live databases; their macros write below `written`.
 fn describe_queries(pair: &TestPair, written: &Path) -> anyhow::Result<()> {
-    let mut check = Command::new(cargo());
+    let mut check = cargo::command();
     check.args(["check", "--quiet", "--lib"]).current_dir(workspace_root());
     for checked in &CHECKED {
         create_directory(&written.join(checked.directory), 0o755)?;

@@ -1,6 +1,7 @@
 //! `cargo xtask reset`: stops the pair and removes everything it knew.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use anyhow::{Context, bail};
 use crate::down::stop_pair;
 use crate::places::{RunDirectory, remove_if_there};
 use crate::postgres::cluster_directories;
+use crate::running::UpLock;
 use crate::terminal;
 
 /// How `reset` is called.
@@ -22,16 +24,21 @@ pub struct Args {
 /// Removes data, passwords and logs; keeps the PostgreSQL and the tools that were fetched.
 pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let directory = RunDirectory::open()?;
+    let clusters = cluster_directories(directory.path()).map(|(_, path)| path);
+    // The passwords go last: data without its passwords is of no use, passwords without data do no harm.
+    let rest = [directory.services(), directory.filling_file(), directory.path().join("passwords")];
+    let everything: Vec<PathBuf> = clusters.into_iter().chain(rest).collect();
+    if !everything.iter().any(|path| path.exists()) && UpLock::holder(&directory.lock_file())?.is_none() {
+        terminal::note("nothing to remove");
+        return Ok(ExitCode::SUCCESS);
+    }
     if !args.yes && !confirmed(&directory)? {
         terminal::note("nothing was removed");
         return Ok(ExitCode::FAILURE);
     }
     let since = Instant::now();
     stop_pair(&directory).await?;
-    let clusters = cluster_directories(directory.path()).map(|(_, path)| path);
-    // The passwords go last: data without its passwords is of no use, passwords without data do no harm.
-    let rest = [directory.services(), directory.filling_file(), directory.path().join("passwords")];
-    for path in clusters.into_iter().chain(rest) {
+    for path in everything {
         remove_if_there(&path).with_context(|| format!("{} can't be removed", path.display()))?;
     }
     terminal::done("both databases, passwords and logs removed", since);

@@ -9,7 +9,8 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-use crate::places::{build_directory, cargo, workspace_root};
+use crate::cargo;
+use crate::places::{build_directory, workspace_root};
 use crate::postgres::{ADMIN_ROLE, DATABASE, Login, Pair};
 
 /// One of the two services.
@@ -60,10 +61,13 @@ impl Binaries {
     /// Has cargo build both services; what it says goes to standard error, all of it on a terminal and
     /// errors alone elsewhere. Dropping the future ends cargo.
     pub async fn build(release: bool) -> anyhow::Result<Binaries> {
-        let mut command = tokio::process::Command::new(cargo());
-        command.arg("build").current_dir(workspace_root()).env("SQLX_OFFLINE", "true").kill_on_drop(true);
+        let mut command = tokio::process::Command::from(cargo::command());
+        // The whole workspace chooses the features of dependencies, as in `cargo build`: with others, sqlx
+        // and what stands on it would be built once more.
+        command.args(["build", "--workspace"]);
+        command.current_dir(workspace_root()).env("SQLX_OFFLINE", "true").kill_on_drop(true);
         for service in Service::BOTH {
-            command.args(["--package", service.binary(), "--bin", service.binary()]);
+            command.args(["--bin", service.binary()]);
         }
         if !io::stderr().is_terminal() {
             command.arg("--quiet");
@@ -82,6 +86,11 @@ impl Binaries {
             Some(directory) => Ok(Binaries { directory: directory.into() }),
             None => Binaries::build(false).await,
         }
+    }
+
+    /// Those in a directory, built before.
+    pub fn built(directory: PathBuf) -> Binaries {
+        Binaries { directory }
     }
 
     /// Their directory.

@@ -12,9 +12,9 @@ use sqlx::{ConnectOptions, PgConnection};
 
 use crate::places::RunDirectory;
 use crate::postgres::postmaster;
-use crate::running::{PostgresState, RunState, RunStateError, SideState, alive, health};
+use crate::running::{PostgresState, RunState, RunStateError, SideState, UpLock, alive, health};
 use crate::service::Service;
-use crate::terminal;
+use crate::terminal::{self, counted};
 
 /// Exit code when the pair, or a part of it, does not run: what service managers use for it.
 const NOT_RUNNING: u8 = 3;
@@ -24,7 +24,8 @@ const REPLICATION_LIMIT: Duration = Duration::from_secs(5);
 
 /// How `status` is called.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit code: 0 when both servers and both services run, 3 when any of them does not.")]
+#[command(after_help = "Exit code: 0 when both servers and both services run, 3 when any of them does not.\n\n\
+    --output json holds the superusers' passwords, in primary.admin_url and replica.admin_url: keep it out of logs.")]
 pub struct Args {
     /// For people or for programs.
     #[arg(long, value_enum, default_value_t = Output::Text)]
@@ -47,6 +48,8 @@ struct Status {
     command: ServiceStatus,
     query: ServiceStatus,
     replication: Option<ReplicationStatus>,
+    /// Why there is no `replication`.
+    replication_unknown: Option<String>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -98,10 +101,27 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let status = look(&directory, state).await;
     match args.output {
-        Output::Text => terminal::result(&status),
+        Output::Text => {
+            terminal::result(&status);
+            if let Some(step) = next_step(&directory, &status)? {
+                terminal::note(&step);
+            }
+        }
         Output::Json => terminal::result(serde_json::to_string_pretty(&status)?),
     }
     Ok(if status.running { ExitCode::SUCCESS } else { ExitCode::from(NOT_RUNNING) })
+}
+
+/// What to do about a pair that does not run as a whole.
+fn next_step(directory: &RunDirectory, status: &Status) -> anyhow::Result<Option<String>> {
+    if status.running {
+        return Ok(None);
+    }
+    if let Some(pid) = UpLock::holder(&directory.lock_file())? {
+        return Ok(Some(format!("`cargo xtask up` (process {}) is at work on it", pid.as_raw_pid())));
+    }
+    let what = if status.postgres.is_some() { "starts what is down" } else { "starts one" };
+    Ok(Some(format!("`cargo xtask up` {what}")))
 }
 
 async fn look(directory: &RunDirectory, state: Option<RunState>) -> Status {
@@ -114,13 +134,18 @@ async fn look(directory: &RunDirectory, state: Option<RunState>) -> Status {
             command: ServiceStatus::default(),
             query: ServiceStatus::default(),
             replication: None,
+            replication_unknown: None,
         };
     };
     let (command, query, replication) = tokio::join!(
         service(directory, Service::Command, &state.command_address),
         service(directory, Service::Query, &state.query_address),
-        tokio::time::timeout(REPLICATION_LIMIT, replication(&state)),
+        replication(&state),
     );
+    let (replication, replication_unknown) = match replication {
+        Ok(replication) => (Some(replication), None),
+        Err(why) => (None, Some(why)),
+    };
     Status {
         running: state.runs(directory),
         primary: server(&state.primary),
@@ -128,8 +153,8 @@ async fn look(directory: &RunDirectory, state: Option<RunState>) -> Status {
         postgres: Some(state.postgres),
         command,
         query,
-        // A side that does not answer is seen from its own line; there is nothing to add here.
-        replication: replication.ok().and_then(Result::ok).flatten(),
+        replication,
+        replication_unknown,
     }
 }
 
@@ -154,7 +179,24 @@ async fn service(directory: &RunDirectory, service: Service, address: &str) -> S
     }
 }
 
-async fn replication(state: &RunState) -> Result<Option<ReplicationStatus>, sqlx::Error> {
+/// What both sides say, or which one says nothing.
+async fn replication(state: &RunState) -> Result<ReplicationStatus, String> {
+    let down = |side: &SideState| postmaster(&side.data_directory).is_none();
+    match (down(&state.primary), down(&state.replica)) {
+        (true, true) => return Err("both databases are down".to_owned()),
+        (true, false) => return Err("the primary is down".to_owned()),
+        (false, true) => return Err("the replica is down".to_owned()),
+        (false, false) => {}
+    }
+    match tokio::time::timeout(REPLICATION_LIMIT, ask_both(state)).await {
+        Ok(Ok(Some(replication))) => Ok(replication),
+        Ok(Ok(None)) => Err("the replica has no subscription".to_owned()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", REPLICATION_LIMIT.as_secs())),
+    }
+}
+
+async fn ask_both(state: &RunState) -> Result<Option<ReplicationStatus>, sqlx::Error> {
     let mut replica = connect(&state.replica).await?;
     let found: Option<(String, bool, String)> = sqlx::query_as(
         "select s.subname::text, s.subenabled, s.subslotname::text from pg_catalog.pg_subscription s \
@@ -191,7 +233,7 @@ async fn connect(side: &SideState) -> Result<PgConnection, sqlx::Error> {
 impl Display for Status {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(postgres) = &self.postgres else {
-            return write!(out, "no pair is running here: start one with `cargo xtask up`");
+            return write!(out, "no pair is running here");
         };
         writeln!(out, "PostgreSQL {} in {}", postgres.version, postgres.bin_dir.display())?;
         for (name, server) in [("primary", &self.primary), ("replica", &self.replica)] {
@@ -205,7 +247,7 @@ impl Display for Status {
         }
         match &self.replication {
             Some(replication) => write!(out, "{replication}"),
-            None => write!(out, "replication unknown: there is no subscription, or a side does not answer"),
+            None => write!(out, "replication unknown: {}", self.replication_unknown.as_deref().unwrap_or_default()),
         }
     }
 }
@@ -215,7 +257,9 @@ impl Display for ReplicationStatus {
         let enabled = if self.enabled { "enabled" } else { "disabled" };
         let active = if self.slot_active { "active" } else { "not active" };
         let wal = self.wal_status.as_deref().unwrap_or("no WAL held");
-        let lag = self.lag_bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{bytes} bytes"));
+        let lag = self
+            .lag_bytes
+            .map_or_else(|| "unknown".to_owned(), |bytes| counted(u64::try_from(bytes).unwrap_or(0), "byte"));
         writeln!(out, "{} {enabled}; slot {} {active} ({wal}); lag {lag}", self.subscription, self.slot)?;
         let ready = self.tables.iter().filter(|table| table.state == "r").count();
         write!(out, "{ready} of {} tables ready", self.tables.len())?;

@@ -2,12 +2,13 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Context;
 
+use crate::cargo;
 use crate::cli::PostgresArgs;
-use crate::places::{RunDirectory, cargo, workspace_root};
+use crate::places::{RunDirectory, workspace_root};
 use crate::postgres::{PG_BIN_VARIABLE, ServerUser, locate};
 use crate::service::{BINARIES_VARIABLE, Binaries};
 use crate::{terminal, tools};
@@ -32,7 +33,7 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::join_paths(std::iter::once(grpcurl).chain(env::split_paths(&path)))?;
 
-    let mut command = Command::new(cargo());
+    let mut command = cargo::command();
     command.arg("test").current_dir(workspace_root());
     if args.arguments.is_empty() {
         command.arg("--workspace");

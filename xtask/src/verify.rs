@@ -8,10 +8,13 @@ use clap::ValueEnum;
 use indicatif::ProgressBar;
 use tandem_convergence::{CheckError, Options, Report, check_observed};
 
-use crate::RunState;
+use crate::{RunState, terminal};
 
 /// The databases differ.
 const DIFFERENT: u8 = 1;
+/// What to do when both databases differ.
+pub const AFTER_A_DIFFERENCE: &str = "look with `cargo xtask psql primary` and `cargo xtask psql replica`, compare \
+    again with `cargo xtask verify`, start afresh with `cargo xtask reset` and `cargo xtask up`";
 /// Nothing can be said.
 const COULD_NOT_CHECK: u8 = 2;
 /// Fast enough to look alive, slow enough to cost nothing.
@@ -67,7 +70,14 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 Output::Text => println!("{report}"),
                 Output::Json => println!("{}", serde_json::to_string(&report)?),
             }
-            Ok(if report.equal { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })
+            if report.equal {
+                return Ok(ExitCode::SUCCESS);
+            }
+            // Databases of somebody's own are his to look at.
+            if args.primary_url.is_none() {
+                terminal::note(AFTER_A_DIFFERENCE);
+            }
+            Ok(ExitCode::from(DIFFERENT))
         }
         Err(why) => {
             if args.output == Output::Json {

@@ -35,7 +35,9 @@ async fn migrate(settings: &MigrateSettings) -> Result<(), Box<dyn Error>> {
     let upstream = settings.upstream()?;
     let mut primary = migration::connect(&settings.upstream_database()?).await?;
     let password = settings.query_password()?;
-    store::migrate(&mut admin, &mut primary, &upstream, &settings.subscription, password.as_ref()).await?;
+    let subscriber =
+        store::Subscriber { subscription: settings.subscription.clone(), take_over_slot: settings.take_over_slot };
+    store::migrate(&mut admin, &mut primary, &upstream, &subscriber, password.as_ref()).await?;
     tracing::info!(
         host = settings.replica.host,
         port = settings.replica.port,

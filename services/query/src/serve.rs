@@ -1,15 +1,17 @@
 //! Wires the service together and serves until shutdown.
 
 use tandem_chassis::{
+    background::{Background, BackgroundError, FINISH_LIMIT},
     database::{Database, DatabaseError},
     health::Health,
     listeners::Listeners,
-    metrics, reflection,
+    reflection,
     settings::SecretError,
     shutdown::Shutdown,
 };
 use tandem_proto::{
     FILE_DESCRIPTOR_SET,
+    agreed::ERROR_DOMAIN,
     sales::query::v1::{
         replication_service_server::{self, ReplicationServiceServer},
         sales_query_service_server::{self, SalesQueryServiceServer},
@@ -18,8 +20,8 @@ use tandem_proto::{
 use tonic::service::Routes;
 
 use crate::{
-    freshness::{Freshness, Watcher},
-    grpc::{ERROR_DOMAIN, Replication, SalesQueries},
+    freshness::{Freshness, PrimaryClock, Watcher},
+    grpc::{Replication, SalesQueries},
     settings::ServeSettings,
     store::{Primary, Replica},
 };
@@ -36,6 +38,9 @@ pub enum ServeError {
     /// The descriptor set does not serve reflection.
     #[error("the contract can't be served by reflection")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// What must run as long as the service did not.
+    #[error(transparent)]
+    Background(#[from] BackgroundError),
     /// The gRPC server failed.
     #[error(transparent)]
     Serve(#[from] tandem_chassis::server::ServeError),
@@ -43,52 +48,74 @@ pub enum ServeError {
 
 /// Serves until `shutdown`, then drains. The replica may be away at first: health says so until it answers.
 pub async fn serve(settings: &ServeSettings, listeners: Listeners, shutdown: Shutdown) -> Result<(), ServeError> {
-    let database = Database::new(&settings.database()?)?;
-    let monitor = settings.monitor()?.map(|settings| Database::new(&settings)).transpose()?;
-    let primary = monitor.map(|database| Primary::new(database, settings.subscription.clone()));
-    let replica = Replica::new(database.clone(), settings.subscription.clone());
-    let (watcher, freshness) = Watcher::new(replica.clone(), primary.clone());
+    let databases = Databases::new(settings)?;
+    let subscription = || settings.subscription.clone();
+    let replica = |database: &Database| Replica::new(database.clone(), subscription());
+    let primary = databases.primary.as_ref().map(|database| Primary::new(database.clone(), subscription()));
+    let (watcher, freshness) = Watcher::new(replica(&databases.watcher), primary.clone());
 
     let names = [sales_query_service_server::SERVICE_NAME, replication_service_server::SERVICE_NAME];
     let (health, health_service) = Health::new(&names);
-    health.watch_database(database.clone(), shutdown.clone());
-    let routes = routes(settings, &replica, freshness, primary.clone()).add_service(health_service);
+    health.watch_database(databases.callers.clone(), shutdown.clone());
+    let largest = settings.server.max_message_bytes.get();
+    let replication = replication(settings, replica(&databases.status), primary, freshness.clock());
+    let queries = queries(settings, replica(&databases.callers), freshness);
+    let routes = Routes::new(SalesQueryServiceServer::new(queries).max_decoding_message_size(largest))
+        .add_service(ReplicationServiceServer::new(replication).max_decoding_message_size(largest))
+        .add_service(health_service);
     let routes = reflection::add(routes, FILE_DESCRIPTOR_SET, &names)?;
 
-    let background = Shutdown::new();
-    let watcher = tokio::spawn(watcher.run(background.clone()));
-    let scraped = tokio::spawn(metrics::serve(listeners.metrics, metrics::install(), background.clone()));
+    let mut background = Background::new(&shutdown);
+    background.serve_metrics(listeners.metrics);
+    background.spawn("watcher", watcher.run(background.stop()));
 
     let served =
         tandem_chassis::server::serve(&settings.server, listeners.grpc, routes, health, shutdown, ERROR_DOMAIN).await;
-
     // Only now: calls that wait for freshness while draining still need the watcher.
-    background.trigger();
-    if let Err(error) = watcher.await {
-        tracing::error!(%error, "the watcher ended early");
-    }
-    match scraped.await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(%error, "metrics were not served to the end"),
-        Err(error) => tracing::error!(%error, "metrics were not served to the end"),
-    }
-    database.close().await;
-    if let Some(primary) = primary {
-        primary.close().await;
-    }
-    Ok(served?)
+    let finished = background.finish(FINISH_LIMIT).await;
+    databases.close().await;
+    served?;
+    Ok(finished?)
 }
 
-fn routes(
+fn queries(settings: &ServeSettings, replica: Replica, freshness: Freshness) -> SalesQueries {
+    SalesQueries::new(replica, freshness, settings.currency.clone(), settings.replica_name.clone())
+}
+
+fn replication(
     settings: &ServeSettings,
-    replica: &Replica,
-    freshness: Freshness,
+    replica: Replica,
     primary: Option<Primary>,
-) -> Routes {
-    let largest = settings.server.max_message_bytes.get();
-    let name = settings.replica_name.clone();
-    let queries = SalesQueries::new(replica.clone(), freshness, settings.currency.clone(), name.clone());
-    let replication = Replication::new(replica.clone(), primary, name);
-    Routes::new(SalesQueryServiceServer::new(queries).max_decoding_message_size(largest))
-        .add_service(ReplicationServiceServer::new(replication).max_decoding_message_size(largest))
+    clock: PrimaryClock,
+) -> Replication {
+    Replication::new(replica, primary, clock, settings.replica_name.clone())
+}
+
+/// The pools. One each for callers, for the watcher, and for those who ask how replication is doing: when callers hold
+/// all of theirs, the others still know.
+struct Databases {
+    callers: Database,
+    watcher: Database,
+    status: Database,
+    primary: Option<Database>,
+}
+
+impl Databases {
+    fn new(settings: &ServeSettings) -> Result<Self, ServeError> {
+        Ok(Self {
+            callers: Database::new(&settings.database()?)?,
+            watcher: Database::new(&settings.watcher_database()?)?,
+            status: Database::new(&settings.status_database()?)?,
+            primary: settings.monitor()?.map(|settings| Database::new(&settings)).transpose()?,
+        })
+    }
+
+    async fn close(&self) {
+        let close_primary = async {
+            if let Some(primary) = &self.primary {
+                primary.close().await;
+            }
+        };
+        tokio::join!(self.callers.close(), self.watcher.close(), self.status.close(), close_primary);
+    }
 }

@@ -14,6 +14,7 @@
 //! | `TANDEM_REPLICA_ADMIN_USER` | `postgres` | migrate: a superuser of the replica |
 //! | `TANDEM_REPLICA_ADMIN_PASSWORD`, `…_PASSWORD_FILE` | none | its password |
 //! | `TANDEM_SUBSCRIPTION` | `tandem_subscription` | subscription and slot; one name a replica |
+//! | `TANDEM_TAKE_OVER_SLOT` | `false` | migrate: use a slot that another replica has left on the primary |
 //! | `TANDEM_PRIMARY_HOST`, `_PORT`, `_DATABASE`, `_SSLMODE`, `_SSLROOTCERT` | as for the command service | the primary |
 //! | `TANDEM_REPLICATION_USER` | `tandem_replication` | migrate: the role that the subscription connects as |
 //! | `TANDEM_REPLICATION_PASSWORD`, `…_PASSWORD_FILE` | none | its password |
@@ -27,7 +28,7 @@
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::BoolishValueParser};
 use secrecy::SecretString;
 use tandem_chassis::settings::{
     DatabaseSettings, LogSettings, Secret, SecretError, ServerSettings, SslMode, TRACES_HELP,
@@ -42,6 +43,9 @@ use crate::store::Upstream;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// One administrator's connection migrates.
 const ONE: NonZeroU32 = NonZeroU32::MIN;
+/// The watcher asks one question at a time, and so do those who ask for replication's status: either has a connection
+/// that no caller with sales to read can hold.
+const OWN: NonZeroU32 = NonZeroU32::MIN;
 /// The primary is asked for positions, briefly and by few.
 const MONITOR_CONNECTIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 
@@ -135,6 +139,10 @@ pub struct MigrateSettings {
     /// Subscription and slot; no two replicas of a primary may share a name.
     #[arg(long, env = "TANDEM_SUBSCRIPTION", default_value = SUBSCRIPTION)]
     pub subscription: String,
+    /// Uses a slot of the subscription's name that another replica has left on the primary. Only when that replica is gone
+    /// for good: two replicas that share a slot lose changes.
+    #[arg(long, env = "TANDEM_TAKE_OVER_SLOT", value_parser = BoolishValueParser::new())]
+    pub take_over_slot: bool,
     /// The primary, as the replica's server reaches it.
     #[command(flatten)]
     pub primary: Primary,
@@ -204,7 +212,13 @@ pub struct QueryPassword {
 }
 
 impl Replica {
-    fn database_settings(&self, user: &str, password: SecretString, max_connections: NonZeroU32) -> DatabaseSettings {
+    fn database_settings(
+        &self,
+        user: &str,
+        password: SecretString,
+        max_connections: NonZeroU32,
+        name: &str,
+    ) -> DatabaseSettings {
         DatabaseSettings {
             host: self.host.clone(),
             port: self.port,
@@ -215,7 +229,7 @@ impl Replica {
             ssl_root_cert: self.ssl_root_cert.clone(),
             max_connections,
             acquire_timeout: ACQUIRE_TIMEOUT,
-            application_name: "tandem-query".to_owned(),
+            application_name: name.to_owned(),
         }
     }
 }
@@ -238,11 +252,25 @@ impl Primary {
 }
 
 impl ServeSettings {
-    /// The replica, as the role that reads sales.
+    /// The replica, as the role that reads sales: for callers.
     pub fn database(&self) -> Result<DatabaseSettings, SecretError> {
+        self.replica_as(self.max_connections, "tandem-query")
+    }
+
+    /// The same, for the watcher alone.
+    pub fn watcher_database(&self) -> Result<DatabaseSettings, SecretError> {
+        self.replica_as(OWN, "tandem-query-watcher")
+    }
+
+    /// The same, for those who ask how replication is doing.
+    pub fn status_database(&self) -> Result<DatabaseSettings, SecretError> {
+        self.replica_as(OWN, "tandem-query-status")
+    }
+
+    fn replica_as(&self, max_connections: NonZeroU32, name: &str) -> Result<DatabaseSettings, SecretError> {
         let QueryPassword { value, file } = self.password.clone();
         let password = Secret::resolve(value, file, "TANDEM_REPLICA_PASSWORD")?;
-        Ok(self.replica.database_settings(&self.user, password, self.max_connections))
+        Ok(self.replica.database_settings(&self.user, password, max_connections, name))
     }
 
     /// The primary, as the role that may only connect; `None` where it has no password here.
@@ -259,7 +287,7 @@ impl MigrateSettings {
     pub fn admin(&self) -> Result<DatabaseSettings, SecretError> {
         let (value, file) = (self.admin_password.clone(), self.admin_password_file.clone());
         let password = Secret::resolve(value, file, "TANDEM_REPLICA_ADMIN_PASSWORD")?;
-        Ok(self.replica.database_settings(&self.admin_user, password, ONE))
+        Ok(self.replica.database_settings(&self.admin_user, password, ONE, "tandem-query-migrate"))
     }
 
     /// The password that `tandem_query` gets, if any.

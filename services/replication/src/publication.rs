@@ -70,6 +70,39 @@ impl Publication {
         }))
     }
 
+    /// The published columns that the connected database lacks, as `schema.table.column`; where it lacks the table, all
+    /// of that table's.
+    pub async fn missing_in(&self, connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+        let columns = || self.tables.iter().flat_map(|table| table.columns.iter().map(move |column| (table, column)));
+        let schemas: Vec<String> = columns().map(|(table, _)| table.schema.clone()).collect();
+        let tables: Vec<String> = columns().map(|(table, _)| table.name.clone()).collect();
+        let names: Vec<String> = columns().map(|(_, column)| column.clone()).collect();
+        sqlx::query_scalar!(
+            r#"
+            select format('%s.%s.%s', published.schema_name, published.table_name, published.column_name) as "name!"
+            from unnest($1::text[], $2::text[], $3::text[]) as published (schema_name, table_name, column_name)
+            where not exists (
+                select
+                from pg_catalog.pg_attribute as attribute
+                join pg_catalog.pg_class as class on class.oid = attribute.attrelid
+                join pg_catalog.pg_namespace as namespace on namespace.oid = class.relnamespace
+                where namespace.nspname = published.schema_name
+                    and class.relname = published.table_name
+                    and class.relkind in ('r', 'p')
+                    and attribute.attname = published.column_name
+                    and attribute.attnum > 0
+                    and not attribute.attisdropped
+            )
+            order by 1
+            "#,
+            &schemas,
+            &tables,
+            &names,
+        )
+        .fetch_all(connection)
+        .await
+    }
+
     /// The operations that are published, by the names that `CREATE PUBLICATION` gives them.
     pub fn operations(&self) -> Vec<&'static str> {
         [(self.insert, "insert"), (self.update, "update"), (self.delete, "delete"), (self.truncate, "truncate")]

@@ -10,6 +10,12 @@ use crate::Lsn;
 pub struct Slot {
     /// Its name: that of the subscription.
     pub name: String,
+    /// The database whose changes it decodes.
+    pub database: Option<String>,
+    /// The output plugin that decodes them.
+    pub plugin: Option<String>,
+    /// Whether it goes with the session that made it.
+    pub temporary: bool,
     /// Whether a walsender serves it now.
     pub active: bool,
     /// The process that serves it.
@@ -34,6 +40,9 @@ impl Slot {
             r#"
             select
                 slot_name::text as "name!",
+                database::text,
+                plugin::text,
+                temporary as "temporary!",
                 active as "active!",
                 active_pid,
                 wal_status,

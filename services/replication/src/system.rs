@@ -1,5 +1,6 @@
 //! Which server's WAL a position belongs to.
 
+use chrono::{TimeDelta, Utc};
 use sqlx::PgConnection;
 
 use crate::{ConsistencyToken, Lsn};
@@ -41,6 +42,17 @@ impl Position {
         .await?;
         let identity = SystemIdentity { system_identifier: row.system_identifier, timeline: row.timeline };
         Ok(Self { identity, lsn: row.lsn })
+    }
+
+    /// As [`current`](Self::current), together with how far the server's clock is ahead of this process's.
+    ///
+    /// The way there is counted as if the server's clock were ahead by it: a time that is measured with the difference
+    /// comes out too long by a round trip at most, and never too short.
+    pub async fn current_with_clock(connection: &mut PgConnection) -> Result<(Self, TimeDelta), sqlx::Error> {
+        let position = Self::current(&mut *connection).await?;
+        let asked_at = Utc::now();
+        let clock = sqlx::query_scalar!(r#"select clock_timestamp() as "clock!""#).fetch_one(connection).await?;
+        Ok((position, clock - asked_at))
     }
 
     /// The token that covers everything before this position.

@@ -14,6 +14,7 @@ use super::configuration::Configuration;
 use super::locate::Installation;
 use super::server_user::ServerUser;
 use super::stop::{self, Mode};
+use crate::log_excerpt::Logged;
 use crate::places::{create_directory, remove_if_there, write_atomically};
 use crate::process::Pid;
 
@@ -31,9 +32,6 @@ const LOG_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What the names of data directories that are being made begin with.
 const UNFINISHED: &str = "unfinished.";
-
-/// How many lines of a log an error message shows: the failure and what led to it, on one screen.
-const LOG_TAIL_LINES: usize = 12;
 
 /// What makes one cluster differ from another.
 #[derive(Debug, Clone)]
@@ -138,12 +136,14 @@ impl Cluster {
         stop::clear_remains(&data).await?;
         self.configuration().write(&data, &self.spec.user)?;
         self.turn_log()?;
+        let log_begins = self.log_size();
         let mut pg_ctl = self.program("pg_ctl");
         pg_ctl.args(["start", "--wait", "--silent", "--timeout"]).arg(START_LIMIT.as_secs().to_string());
         pg_ctl.arg("--pgdata").arg(&data).arg("--log").arg(self.log_file());
         let output = run(pg_ctl).await?;
         if !output.status.success() {
-            bail!("{} did not start on port {}; the end of its log:\n{}", self.name(), self.port(), self.log_tail());
+            let reason = format!("the {} did not start on port {}", self.name(), self.port());
+            bail!(Logged::at_start(reason, &self.log_file(), log_begins));
         }
         Ok(())
     }
@@ -191,9 +191,9 @@ impl Cluster {
         Ok(())
     }
 
-    /// The last lines of the server's log.
-    pub fn log_tail(&self) -> String {
-        tail(&self.log_file(), LOG_TAIL_LINES)
+    /// How many bytes the server's log has by now.
+    pub fn log_size(&self) -> u64 {
+        fs::metadata(self.log_file()).map_or(0, |found| found.len())
     }
 
     fn configuration(&self) -> Configuration<'_> {

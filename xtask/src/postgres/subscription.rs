@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use tokio::time::Instant;
 
 use super::cluster::Cluster;
+use crate::log_excerpt::Logged;
 
 /// How long the first copy may take before `up` gives up on it: the tables are empty or hold a laptop's data.
 pub const READY_LIMIT: Duration = Duration::from_secs(120);
@@ -18,6 +19,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// the tables that are not, and shows the end of the replica's log.
 pub async fn wait_until_ready(replica: &Cluster, limit: Duration) -> anyhow::Result<usize> {
     let mut connection = replica.connect(super::cluster::DATABASE).await?;
+    let log_begins = replica.log_size();
     let deadline = Instant::now() + limit;
     loop {
         let states = table_states(&mut connection).await?;
@@ -25,12 +27,9 @@ pub async fn wait_until_ready(replica: &Cluster, limit: Duration) -> anyhow::Res
             return Ok(states.len());
         }
         if Instant::now() >= deadline {
-            bail!(
-                "after {} s the replica has not copied every table: {}; the end of its log:\n{}",
-                limit.as_secs(),
-                describe(&states),
-                replica.log_tail()
-            );
+            let waited = limit.as_secs();
+            let reason = format!("after {waited} s the replica has not copied every table: {}", describe(&states));
+            bail!(Logged::new(reason, &replica.log_file(), log_begins));
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }

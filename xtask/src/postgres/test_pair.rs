@@ -86,7 +86,7 @@ impl TestPair {
             match primary.and(replica) {
                 Ok(()) => break pair,
                 // Another process took a port between our look and the server's start.
-                Err(error) if attempt < PORT_ATTEMPTS && error.to_string().contains("Address already in use") => {
+                Err(error) if attempt < PORT_ATTEMPTS && format!("{error:#}").contains("Address already in use") => {
                     pair.stop(super::stop::Mode::Immediate).await?;
                 }
                 Err(error) => return Err(error),

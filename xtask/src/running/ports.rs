@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::{bail, ensure};
 use clap::Args;
+use clap::builder::RangedI64ValueParser;
 
 use super::state::RunState;
 
@@ -12,23 +13,28 @@ use super::state::RunState;
 #[derive(Debug, Clone, Default, Args)]
 pub struct PortArgs {
     /// Port of the primary [default: 5676].
-    #[arg(long, env = "TANDEM_PRIMARY_PORT", value_name = "PORT")]
+    #[arg(long, env = "TANDEM_PRIMARY_PORT", value_name = "PORT", value_parser = port())]
     pub primary_port: Option<u16>,
     /// Port of the replica [default: 5677].
-    #[arg(long, env = "TANDEM_REPLICA_PORT", value_name = "PORT")]
+    #[arg(long, env = "TANDEM_REPLICA_PORT", value_name = "PORT", value_parser = port())]
     pub replica_port: Option<u16>,
     /// Port of the command service [default: 50051].
-    #[arg(long, env = "TANDEM_COMMAND_PORT", value_name = "PORT")]
+    #[arg(long, env = "TANDEM_COMMAND_PORT", value_name = "PORT", value_parser = port())]
     pub command_port: Option<u16>,
     /// Port of the query service [default: 50052].
-    #[arg(long, env = "TANDEM_QUERY_PORT", value_name = "PORT")]
+    #[arg(long, env = "TANDEM_QUERY_PORT", value_name = "PORT", value_parser = port())]
     pub query_port: Option<u16>,
     /// Port of the command service's Prometheus metrics [default: 9464].
-    #[arg(long, env = "TANDEM_COMMAND_METRICS_PORT", value_name = "PORT")]
+    #[arg(long, env = "TANDEM_COMMAND_METRICS_PORT", value_name = "PORT", value_parser = port())]
     pub command_metrics_port: Option<u16>,
     /// Port of the query service's Prometheus metrics [default: 9465].
-    #[arg(long, env = "TANDEM_QUERY_METRICS_PORT", value_name = "PORT")]
+    #[arg(long, env = "TANDEM_QUERY_METRICS_PORT", value_name = "PORT", value_parser = port())]
     pub query_metrics_port: Option<u16>,
+}
+
+/// Any but 0, which would let the system choose one that nobody could tell.
+fn port() -> RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..)
 }
 
 /// One port with the names under which it can be moved.

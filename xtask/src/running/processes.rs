@@ -15,8 +15,8 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::log_excerpt::Logged;
 use crate::places::{RunDirectory, create_directory};
-use crate::postgres::tail;
 use crate::process::{Pid, command_line, read_pid_file};
 use crate::service::{Binaries, Environment, Service, give_environment};
 
@@ -28,9 +28,6 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long one question for health may take.
 const HEALTH_LIMIT: Duration = Duration::from_secs(2);
-
-/// How many lines of a service's log an error shows.
-const LOG_TAIL_LINES: usize = 20;
 
 /// Writes the shell's process id, which the service then takes over: there is no moment at which the
 /// service runs and its id is not on disk. A closing terminal must not end a detached service.
@@ -82,31 +79,23 @@ impl ServiceProcess {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                bail!(
-                    "{} is {health} {} s after its start; the end of {}:\n{}",
-                    self.service.binary(),
-                    HEALTHY_LIMIT.as_secs(),
-                    self.log.display(),
-                    tail(&self.log, LOG_TAIL_LINES)
-                );
+                let waited = HEALTHY_LIMIT.as_secs();
+                let reason = format!("{} is {health} {waited} s after its start", self.service.binary());
+                bail!(Logged::new(reason, &self.log, 0));
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
     /// Returns when the service ends: what to tell of it.
-    pub async fn ended(&mut self) -> anyhow::Result<String> {
+    pub async fn ended(&mut self) -> anyhow::Result<Logged> {
         let status = self.child.wait().await?;
         Ok(self.obituary(status))
     }
 
-    fn obituary(&self, status: ExitStatus) -> String {
-        format!(
-            "{} ended by itself ({status}); the end of {}:\n{}",
-            self.service.binary(),
-            self.log.display(),
-            tail(&self.log, LOG_TAIL_LINES)
-        )
+    /// The log begins anew with each start, so all of it is of this process.
+    fn obituary(&self, status: ExitStatus) -> Logged {
+        Logged::new(format!("{} ended by itself ({status})", self.service.binary()), &self.log, 0)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What later commands know of the running pair without flags: a JSON file in the run directory.
 
+use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use super::ports::Ports;
 use super::processes::alive;
 use crate::places::{RunDirectory, write_atomically};
 use crate::postgres::{Cluster, Installation, Pair, postmaster};
+use crate::seed::DEFAULT_CURRENCY;
 use crate::service::Service;
 
 /// The pair as `up` started it. The file is there from when both services are healthy until `down`.
@@ -30,6 +32,14 @@ pub struct RunState {
     pub command_metrics_address: String,
     /// `host:port` of the query service's Prometheus metrics.
     pub query_metrics_address: String,
+    /// The one currency of its services; what they default to where an older xtask has not written it down.
+    #[serde(default = "currency")]
+    pub currency: String,
+}
+
+/// The currency that a service started by this process takes: it inherits the variable.
+fn currency() -> String {
+    env::var("TANDEM_CURRENCY").unwrap_or_else(|_| DEFAULT_CURRENCY.to_owned())
 }
 
 /// Which PostgreSQL runs both clusters.
@@ -114,6 +124,7 @@ impl RunState {
             query_address: ports.query().to_string(),
             command_metrics_address: ports.command_metrics().to_string(),
             query_metrics_address: ports.query_metrics().to_string(),
+            currency: currency(),
         }
     }
 

@@ -2,21 +2,28 @@
 
 use std::process::ExitCode;
 
-use chrono::{DateTime, Utc};
+use anyhow::{Context, ensure};
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::ValueEnum;
+use sqlx::{Connection, PgConnection};
 
 use super::plan::{
-    DEFAULT_BATCH_SIZE, DEFAULT_COPY_BATCH_SIZE, DEFAULT_CURRENCY, DEFAULT_DAYS, DEFAULT_RNG_SEED, Plan,
+    DEFAULT_BATCH_SIZE, DEFAULT_COPY_BATCH_SIZE, DEFAULT_CURRENCY, DEFAULT_DAYS, DEFAULT_RNG_SEED, Plan, rng_seed_after,
 };
 use super::{copy, fill};
 use crate::RunState;
+use crate::terminal::{grouped, note};
 
 /// What a shell reports of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
+/// The services refuse sales that are later.
+const LONGEST_AHEAD: TimeDelta = TimeDelta::days(1);
+
 /// Makes sample sales.
 ///
-/// The same seed, number, days and end give the same sales. Ctrl-C stops cleanly.
+/// The same seed, number, days and end give the same sales: through grpc a second run with them adds the same
+/// sales once more, under new ids; with copy it is refused. Ctrl-C stops cleanly.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How many sales.
@@ -31,21 +38,21 @@ pub struct Args {
     #[arg(long, default_value_t = DEFAULT_DAYS, value_parser = clap::value_parser!(u32).range(1..=3_650))]
     pub days: u32,
 
-    /// What the generator starts from.
-    #[arg(long, default_value_t = DEFAULT_RNG_SEED)]
-    pub rng_seed: u64,
+    /// What the generator starts from [default: 1 for an empty primary, else another, which is printed].
+    #[arg(long)]
+    pub rng_seed: Option<u64>,
 
     /// Calls in flight (grpc), or sales a database transaction (copy) [default: 100, with copy 5000].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub batch_size: Option<u16>,
 
     /// End of the last day, such as 2026-01-31T00:00:00Z [default: today's midnight, UTC].
-    #[arg(long, value_name = "TIMESTAMP")]
+    #[arg(long, value_name = "TIMESTAMP", value_parser = until)]
     pub until: Option<DateTime<Utc>>,
 
-    /// The currency that the command service takes.
-    #[arg(long, env = "TANDEM_CURRENCY", default_value = DEFAULT_CURRENCY)]
-    pub currency: String,
+    /// The currency that the command service takes [default: that of the running pair].
+    #[arg(long, env = "TANDEM_CURRENCY")]
+    pub currency: Option<String>,
 
     /// The command service, as host:port or URL [default: that of the running pair].
     #[arg(long, value_name = "ADDRESS")]
@@ -78,20 +85,101 @@ pub enum Output {
     Json,
 }
 
+/// A time that the services will take, in the one form that says its zone.
+fn until(text: &str) -> Result<DateTime<Utc>, String> {
+    let until: DateTime<Utc> = text.parse().map_err(|error| format!("{error}; write it like 2026-11-20T00:00:00Z"))?;
+    if until > Utc::now() + LONGEST_AHEAD {
+        return Err("it is more than a day from now, and no later sale is taken".to_owned());
+    }
+    Ok(until)
+}
+
+/// Where the sales go.
+struct Target {
+    command_address: Option<String>,
+    primary_url: Option<String>,
+    currency: Option<String>,
+}
+
+impl Target {
+    /// What is asked for, else the running pair.
+    fn find(args: &Args) -> anyhow::Result<Target> {
+        let named = match args.via {
+            Via::Grpc => args.command_address.is_some(),
+            Via::Copy => args.primary_url.is_some(),
+        };
+        if named {
+            let (command_address, primary_url) = (args.command_address.clone(), args.primary_url.clone());
+            return Ok(Target { command_address, primary_url, currency: None });
+        }
+        let state = RunState::load()?;
+        Ok(Target {
+            command_address: Some(state.command_address),
+            primary_url: Some(state.primary.admin_url),
+            currency: Some(state.currency),
+        })
+    }
+
+    fn currency(&self, asked: Option<&str>) -> anyhow::Result<String> {
+        if let (Some(asked), Some(taken)) = (asked, &self.currency) {
+            ensure!(
+                asked == taken,
+                "the running pair takes {taken} and no {asked}: leave --currency (TANDEM_CURRENCY) out, \
+                 or start the pair with TANDEM_CURRENCY={asked}"
+            );
+        }
+        Ok(asked.or(self.currency.as_deref()).unwrap_or(DEFAULT_CURRENCY).to_owned())
+    }
+
+    /// A seed that has made none of the sales that are there, said aloud where it is not the first.
+    async fn rng_seed(&self) -> anyhow::Result<u64> {
+        let Some(url) = &self.primary_url else {
+            // A service alone does not say what it holds; no two runs begin in the same microsecond.
+            let rng_seed = Utc::now().timestamp_micros().unsigned_abs();
+            note(&format!("--rng-seed {rng_seed} makes these sales again"));
+            return Ok(rng_seed);
+        };
+        let there = count_sales(url).await?;
+        let rng_seed = rng_seed_after(there);
+        if rng_seed != DEFAULT_RNG_SEED {
+            let there = grouped(there);
+            note(&format!("the primary holds {there} sales: --rng-seed {rng_seed} makes others, and these again"));
+        }
+        Ok(rng_seed)
+    }
+}
+
+async fn count_sales(primary_url: &str) -> anyhow::Result<u64> {
+    let mut primary = PgConnection::connect(primary_url)
+        .await
+        .context("the primary can't be reached: start it with `cargo xtask up`, or name it with --primary-url")?;
+    let count: i64 = sqlx::query_scalar("select count(*) from sales.sales_transaction")
+        .fetch_one(&mut primary)
+        .await
+        .context("the primary's sales can't be counted")?;
+    primary.close().await?;
+    Ok(count.unsigned_abs())
+}
+
 impl Args {
-    fn plan(&self) -> Plan {
+    async fn plan(&self, target: &Target) -> anyhow::Result<Plan> {
+        let currency = target.currency(self.currency.as_deref())?;
+        let rng_seed = match self.rng_seed {
+            Some(asked) => asked,
+            None => target.rng_seed().await?,
+        };
         let default = match self.via {
             Via::Grpc => DEFAULT_BATCH_SIZE,
             Via::Copy => DEFAULT_COPY_BATCH_SIZE,
         };
-        Plan {
+        Ok(Plan {
             sales: self.sales,
             days: self.days,
-            rng_seed: self.rng_seed,
+            rng_seed,
             batch_size: self.batch_size.map_or(default, usize::from),
             until: self.until,
-            currency: self.currency.clone(),
-        }
+            currency,
+        })
     }
 }
 
@@ -101,15 +189,19 @@ impl Args {
 ///
 /// No pair runs, or it refuses a sale.
 pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let plan = args.plan();
+    if args.sales == 0 && args.output == Output::Text {
+        note("no sales were asked for: nothing to do");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let target = Target::find(args)?;
+    let plan = args.plan(&target).await?;
     let outcome = match args.via {
         Via::Grpc => {
-            let address =
-                args.command_address.clone().map_or_else(|| RunState::load().map(|it| it.command_address), Ok)?;
+            let address = target.command_address.context("no command service is named")?;
             fill(&address, &plan, interrupt()).await?
         }
         Via::Copy => {
-            let url = args.primary_url.clone().map_or_else(|| RunState::load().map(|it| it.primary.admin_url), Ok)?;
+            let url = target.primary_url.context("no primary is named")?;
             copy(&url, &plan, interrupt()).await?
         }
     };
@@ -125,5 +217,34 @@ async fn interrupt() {
     if tokio::signal::ctrl_c().await.is_err() {
         // Without the handler Ctrl-C still ends the process, only less cleanly.
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_that_no_service_takes_is_refused() {
+        let at = |ahead: TimeDelta| until(&(Utc::now() + ahead).to_rfc3339());
+        assert!(at(TimeDelta::hours(23)).is_ok());
+        assert!(at(TimeDelta::hours(25)).unwrap_err().contains("more than a day"));
+    }
+
+    #[test]
+    fn an_end_in_another_form_is_told_the_form() {
+        for wrong in ["tomorrow", "2026-11-20", "2026-11-20T00:00:00"] {
+            assert!(until(wrong).unwrap_err().contains("2026-11-20T00:00:00Z"));
+        }
+    }
+
+    #[test]
+    fn a_currency_that_the_pair_does_not_take_is_refused_for_both_ways() {
+        let pair = Target { command_address: None, primary_url: None, currency: Some("IDR".to_owned()) };
+        assert_eq!(pair.currency(None).unwrap(), "IDR");
+        assert_eq!(pair.currency(Some("IDR")).unwrap(), "IDR");
+        assert!(pair.currency(Some("USD")).unwrap_err().to_string().contains("IDR"));
+        let elsewhere = Target { currency: None, ..pair };
+        assert_eq!(elsewhere.currency(Some("EUR")).unwrap(), "EUR");
     }
 }

@@ -15,6 +15,7 @@ use uuid::{Builder, Uuid};
 use super::Plan;
 use super::generator::Sale;
 use super::progress::{Outcome, Progress, Share};
+use crate::terminal::counted;
 
 const COPY_TRANSACTIONS: &str = "
     copy sales.sales_transaction (transaction_id, transaction_time, cashier_id, store_id, payment_method,
@@ -57,7 +58,8 @@ pub async fn copy(primary_url: &str, plan: &Plan, stop: impl Future<Output = ()>
         if let Err(error) = copy_batch(&mut connection, &Rows::of(&batch, Utc::now(), &mut rng)).await {
             let sales = progress.sales();
             drop(progress);
-            return Err(explained(error)).with_context(|| format!("seeding ended early: {sales} sales are in"));
+            return Err(explained(error))
+                .with_context(|| format!("seeding ended early after {}", counted(sales, "sale")));
         }
         batch.iter().for_each(|sale| progress.add(Share::from(sale)));
     }

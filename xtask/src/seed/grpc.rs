@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::Plan;
 use super::generator::{Line, Sale};
 use super::progress::{Outcome, Progress, Share};
+use crate::terminal::counted;
 
 /// A local service answers at once or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,7 +61,8 @@ pub async fn fill(command_address: &str, plan: &Plan, stop: impl Future<Output =
             Err(status) => {
                 let sales = progress.sales();
                 drop(progress);
-                return Err(refused(&status)).with_context(|| format!("seeding ended early: {sales} sales are in"));
+                return Err(refused(&status))
+                    .with_context(|| format!("seeding ended early after {}", counted(sales, "sale")));
             }
         }
     }

@@ -17,5 +17,5 @@ pub use command::{Args, Output, Via, run};
 pub use copy::copy;
 pub use generator::{Line, Sale, Sales};
 pub use grpc::fill;
-pub use plan::{DEFAULT_RNG_SEED, Plan};
+pub use plan::{DEFAULT_CURRENCY, DEFAULT_RNG_SEED, Plan, rng_seed_after};
 pub use progress::Outcome;

@@ -6,6 +6,11 @@ use super::generator::Sales;
 
 /// Any number will do; this one makes everybody's first pair the same.
 pub const DEFAULT_RNG_SEED: u64 = 1;
+/// The seed for a primary that holds so many sales already: another one than made those.
+pub fn rng_seed_after(sales: u64) -> u64 {
+    DEFAULT_RNG_SEED.wrapping_add(sales)
+}
+
 /// As far back as the dashboards look.
 pub(super) const DEFAULT_DAYS: u32 = 30;
 /// Enough to keep every lane of the command service busy, and below its limit of concurrent requests.
@@ -14,7 +19,7 @@ pub(super) const DEFAULT_BATCH_SIZE: usize = 100;
 /// acknowledgements), which this many sales make up for; two megabytes of text at most.
 pub(super) const DEFAULT_COPY_BATCH_SIZE: usize = 5_000;
 /// What the services default to.
-pub(super) const DEFAULT_CURRENCY: &str = "USD";
+pub const DEFAULT_CURRENCY: &str = "USD";
 
 /// What to make; the same plan makes the same sales.
 #[derive(Debug, Clone, PartialEq, Eq)]

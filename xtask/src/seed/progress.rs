@@ -4,11 +4,12 @@ use std::fmt;
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
 use super::generator::Sale;
+use crate::terminal::counted;
 
 /// Redraws the clock also while no sale arrives.
 const TICK: Duration = Duration::from_millis(200);
@@ -35,12 +36,18 @@ impl fmt::Display for Outcome {
         if self.stopped {
             f.write_str("stopped: ")?;
         }
-        write!(
-            f,
-            "{} sales with {} items are in: {:.1} s, {:.0} sales/s, revenue {}",
-            self.sales, self.items, self.seconds, self.sales_per_second, self.revenue
-        )
+        let (sales, items) = (counted(self.sales, "sale"), counted(self.items, "item"));
+        let are = if self.sales == 1 { "is" } else { "are" };
+        let (seconds, rate) = (self.seconds, HumanCount(self.sales_per_second.round() as u64));
+        write!(f, "{sales} with {items} {are} in: {seconds:.1} s, {rate} sales/s, revenue {}", money(self.revenue))
     }
+}
+
+/// An amount as people read it: `137,774.49`.
+fn money(amount: Decimal) -> String {
+    let text = format!("{amount:.2}");
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, "00"));
+    whole.parse().map_or_else(|_| text.clone(), |whole| format!("{}.{fraction}", HumanCount(whole)))
 }
 
 /// Counts the sales that are in.
@@ -111,5 +118,26 @@ impl Drop for Progress {
     /// A failure must not leave half a bar above its message.
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_and_money_has_cents() {
+        let outcome = Outcome {
+            sales: 10_000,
+            items: 21_425,
+            seconds: 8.0,
+            sales_per_second: 1250.4,
+            revenue: Decimal::new(13_777_440, 2),
+            stopped: false,
+        };
+        let text = "10,000 sales with 21,425 items are in: 8.0 s, 1,250 sales/s, revenue 137,774.40";
+        assert_eq!(outcome.to_string(), text);
+        let one = Outcome { sales: 1, items: 1, ..outcome };
+        assert!(one.to_string().starts_with("1 sale with 1 item is in: "), "{one}");
     }
 }

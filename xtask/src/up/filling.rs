@@ -2,47 +2,85 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use sqlx::{Connection, PgConnection};
 
 use crate::places::{RunDirectory, remove_if_there, write_atomically};
 use crate::running::{Interrupt, Interrupted, RunState};
-use crate::terminal::{done, note};
+use crate::terminal::{counted, done, failure, grouped, note, progress, success};
 use crate::{seed, verify};
 
 /// How long both sides may take to be found equal: the replica applies ten thousand sales within a second.
 const VERIFY_LIMIT: Duration = Duration::from_secs(60);
 
-/// Fills a primary that holds no sale, or whose filling was interrupted, and compares both sides.
+/// How many sales a primary gets at first: enough for figures that look like a shop's, made within half a minute.
+const DEFAULT_SALES: u64 = 10_000;
+
+/// Fills a primary that holds no sale, or whose filling was interrupted, and compares both sides; whether they
+/// are equal.
 pub(super) async fn fill_and_verify(
-    sales: u64,
+    asked: Option<u64>,
+    directory: &RunDirectory,
+    state: &RunState,
+    interrupt: &Interrupt,
+) -> anyhow::Result<bool> {
+    fill(asked, directory, state, interrupt).await?;
+    let since = Instant::now();
+    let checked = verify::check(&state.primary.admin_url, &state.replica.admin_url, VERIFY_LIMIT);
+    let report = interrupt.or(checked).await?.context("both sides could not be compared")?;
+    if report.equal {
+        let (rows, tables) = (counted(report.rows(), "row"), counted(report.tables.len() as u64, "table"));
+        done(&format!("both sides equal: {rows} in {tables}"), since);
+    } else {
+        progress(&report);
+        failure(&anyhow!("the replica differs from the primary"));
+        note(&format!("the pair runs on: {}", verify::AFTER_A_DIFFERENCE));
+    }
+    Ok(report.equal)
+}
+
+async fn fill(
+    asked: Option<u64>,
     directory: &RunDirectory,
     state: &RunState,
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
+    let sales = asked.unwrap_or(DEFAULT_SALES);
     let marker = directory.filling_file();
     let there = count_sales(state, sales).await?;
-    let missing = if there == 0 || marker.exists() { sales.saturating_sub(there) } else { 0 };
+    if there > 0 && !marker.exists() {
+        if let Some(sales) = asked {
+            note(&no_sales_were_made(sales));
+        }
+        return Ok(());
+    }
+    let missing = sales.saturating_sub(there);
     if missing > 0 {
         if there > 0 {
-            note(&format!("an earlier filling was interrupted after {there} sales: {missing} are still to come"));
+            let (there, missing) = (counted(there, "sale"), grouped(missing));
+            note(&format!("an earlier filling was interrupted after {there}: {missing} are still to come"));
         }
         write_atomically(&marker, b"", 0o600)?;
-        let outcome = seed::fill(&state.command_address, &seed::Plan::new(missing), interrupt.asked()).await?;
+        let plan = seed::Plan {
+            rng_seed: seed::rng_seed_after(there),
+            currency: state.currency.clone(),
+            ..seed::Plan::new(missing)
+        };
+        let outcome = seed::fill(&state.command_address, &plan, interrupt.asked()).await?;
         if outcome.stopped {
             return Err(Interrupted.into());
         }
-        note(&outcome.to_string());
+        success(&outcome.to_string());
     }
-    remove_if_there(&marker)?;
-    let since = Instant::now();
-    let checked = verify::check(&state.primary.admin_url, &state.replica.admin_url, VERIFY_LIMIT);
-    let report = interrupt.or(checked).await?.context("both sides could not be compared")?;
-    if !report.equal {
-        bail!("the replica differs from the primary:\n{report}");
-    }
-    done(&format!("both sides equal: {} rows in {} tables", report.rows(), report.tables.len()), since);
-    Ok(())
+    Ok(remove_if_there(&marker)?)
+}
+
+/// Why `--sales` did nothing, and what does.
+pub(super) fn no_sales_were_made(asked: u64) -> String {
+    format!(
+        "--sales did nothing: it fills an empty primary when the pair starts; \
+         `cargo xtask seed --sales {asked}` adds sales now"
+    )
 }
 
 /// The primary's sales, counted no further than `up_to`: a primary that has grown large must not delay `up`.

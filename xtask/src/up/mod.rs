@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::bail;
 
 use crate::cli::PostgresArgs;
+use crate::log_excerpt::Logged;
 use crate::places::RunDirectory;
 use crate::postgres::Cluster;
 use crate::running::{Interrupt, Interrupted, PortArgs, Ports, RunState, UpLock, halt};
@@ -27,14 +28,14 @@ const INTERRUPTED: u8 = 130;
 /// How `up` is called.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit code: 0 when the pair ran and was stopped (or runs on, with --detach), \
-    130 when it was interrupted before it ran, 1 otherwise.")]
+    130 when it was interrupted before it ran, 1 otherwise: also when it ran and both sides were not equal.")]
 pub struct Args {
     /// Return when the pair runs, and leave it running.
     #[arg(long)]
     detach: bool,
-    /// How many sales an empty primary is filled with; 0 for none.
-    #[arg(long, default_value_t = 10_000)]
-    sales: u64,
+    /// How many sales an empty primary is filled with; 0 for none [default: 10000].
+    #[arg(long)]
+    sales: Option<u64>,
     /// Build the services with optimisations.
     #[arg(long)]
     release: bool,
@@ -54,8 +55,7 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         && (lock.is_none() || !directory.filling_file().exists())
     {
         args.ports.agree_with(&state)?;
-        terminal::note("the pair runs already");
-        terminal::result(summary::of(&state));
+        tell_of_running(args, &state, lock.is_none());
         return Ok(ExitCode::SUCCESS);
     }
     if lock.is_none() {
@@ -77,6 +77,24 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     ended
 }
 
+/// Says that there is nothing to start, and who looks after what runs.
+fn tell_of_running(args: &Args, state: &RunState, watched: bool) {
+    if watched {
+        terminal::note("the pair runs already, watched by another `cargo xtask up`");
+    } else {
+        terminal::note(
+            "the pair runs already, and nobody watches it: its `up` was detached or killed. What ends stays down; \
+             `cargo xtask down` and `cargo xtask up` start it watched",
+        );
+    }
+    if let Some(sales) = args.sales {
+        terminal::note(&filling::no_sales_were_made(sales));
+    }
+    terminal::result(summary::of(state));
+    let stop = if watched { summary::STOP_ELSEWHERE } else { summary::STOP_DETACHED };
+    terminal::result(stop);
+}
+
 /// Starts the pair and, in the foreground, returns only when it is to be stopped: asked to (Ok), or because
 /// a part of it has ended (Err).
 async fn start_and_watch(
@@ -84,42 +102,47 @@ async fn start_and_watch(
     directory: &RunDirectory,
     ports: &Ports,
     interrupt: &Interrupt,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<ExitCode> {
     let mut started = starting::start(args, directory, ports, interrupt).await?;
-    filling::fill_and_verify(args.sales, directory, &started.state, interrupt).await?;
+    let equal = filling::fill_and_verify(args.sales, directory, &started.state, interrupt).await?;
+    // A pair whose sides differ runs on: only a running one can be looked at.
+    let code = if equal { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     terminal::result(summary::of(&started.state));
     if args.detach {
-        terminal::result("  stop     cargo xtask down");
-        return Ok(());
+        terminal::result(summary::STOP_DETACHED);
+        return Ok(code);
     }
-    terminal::result("  stop     Ctrl-C, or cargo xtask down\n");
-    watch(&mut started, directory, interrupt).await
+    terminal::result(format_args!("{}\n", summary::STOP));
+    watch(&mut started, directory, interrupt).await?;
+    Ok(code)
 }
 
 /// Shows the services' logs until somebody asks to stop, or a part of the pair ends.
 async fn watch(started: &mut Started, directory: &RunDirectory, interrupt: &Interrupt) -> anyhow::Result<()> {
     let Started { command, query, pair, .. } = started;
+    let (primary, replica) = (pair.primary(), pair.replica());
     tokio::select! {
         () = interrupt.asked() => Ok(()),
         ended = command.ended() => bail!(ended?),
         ended = query.ended() => bail!(ended?),
-        () = until_gone(pair.primary()) => bail!(obituary(pair.primary())),
-        () = until_gone(pair.replica()) => bail!(obituary(pair.replica())),
+        obituary = until_gone(primary) => bail!(obituary),
+        obituary = until_gone(replica) => bail!(obituary),
         failed = follow::follow(directory) => failed.map(|never| match never {}),
     }
 }
 
 /// Stops what has to be stopped and turns the outcome into the command's own.
-async fn end(args: &Args, directory: &RunDirectory, outcome: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+async fn end(args: &Args, directory: &RunDirectory, outcome: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
     match outcome {
-        Ok(()) if args.detach => Ok(ExitCode::SUCCESS),
-        Ok(()) => {
+        Ok(code) if args.detach => Ok(code),
+        Ok(code) => {
             terminal::note("stopping");
             halt(directory).await?;
             terminal::note("stopped; the data stays for the next `cargo xtask up`");
-            Ok(ExitCode::SUCCESS)
+            Ok(code)
         }
         Err(error) if error.is::<Interrupted>() => {
+            terminal::clear_line();
             terminal::note("interrupted: stopping what was started");
             halt(directory).await?;
             Ok(ExitCode::from(INTERRUPTED))
@@ -127,19 +150,20 @@ async fn end(args: &Args, directory: &RunDirectory, outcome: anyhow::Result<()>)
         Err(error) => {
             // Said before the rest is stopped, so that a stop that hangs does not hide it.
             terminal::failure(&error);
-            halt(directory).await?;
-            terminal::note("everything else was stopped");
+            let had_started = directory.state_file().exists();
+            let rest = if halt(directory).await?.is_empty() { "nothing runs" } else { "everything else was stopped" };
+            let next = if had_started { "starts the pair again" } else { "tries again" };
+            terminal::note(&format!("{rest}; `cargo xtask up` {next}"));
             Ok(ExitCode::FAILURE)
         }
     }
 }
 
-async fn until_gone(cluster: &Cluster) {
+/// Returns when a server has ended: what to tell of it.
+async fn until_gone(cluster: &Cluster) -> Logged {
+    let log_begins = cluster.log_size();
     while cluster.postmaster().is_some() {
         tokio::time::sleep(WATCH_INTERVAL).await;
     }
-}
-
-fn obituary(cluster: &Cluster) -> String {
-    format!("the {} has ended; the end of its log:\n{}", cluster.name(), cluster.log_tail())
+    Logged::new(format!("the {} has ended by itself", cluster.name()), &cluster.log_file(), log_begins)
 }

@@ -4,6 +4,15 @@ use chrono::{SecondsFormat, Utc};
 
 use crate::running::RunState;
 
+/// How to stop a pair that is watched here.
+pub(super) const STOP: &str = "  stop     Ctrl-C, or cargo xtask down";
+
+/// How to stop a pair that another terminal watches.
+pub(super) const STOP_ELSEWHERE: &str = "  stop     cargo xtask down, or Ctrl-C where it is watched";
+
+/// How to stop a pair that nobody watches.
+pub(super) const STOP_DETACHED: &str = "  stop     cargo xtask down";
+
 /// A sale of this moment that can be sent as it is.
 fn example_sale() -> String {
     let now = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);

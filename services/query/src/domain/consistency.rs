@@ -12,7 +12,7 @@ pub enum Consistency {
     Any,
     /// Everything before this position of the primary.
     AtLeast(Position),
-    /// Everything that was committed longer ago than this.
+    /// Everything that was committed longer ago than this, which is longer than zero.
     MaxStaleness(Duration),
     /// Everything that was committed before the question.
     Strong,

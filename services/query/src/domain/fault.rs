@@ -58,6 +58,9 @@ pub enum Fault {
     /// A duration below zero or out of range.
     #[error("must be a duration from 0 to 315,576,000,000 seconds")]
     MalformedDuration,
+    /// A staleness that no replica has.
+    #[error("must be longer than zero; ask for strong instead")]
+    NoStaleness,
     /// `strong: false`.
     #[error("must be true where it is given; leave it out for any freshness")]
     NotTrue,
@@ -80,6 +83,7 @@ impl Fault {
             Self::OtherQuestion => "PAGE_TOKEN_OF_ANOTHER_QUESTION",
             Self::NotAToken => "NOT_A_CONSISTENCY_TOKEN",
             Self::MalformedDuration => "MALFORMED_DURATION",
+            Self::NoStaleness => "NOT_POSITIVE",
             Self::NotTrue => "NOT_TRUE",
         }
     }

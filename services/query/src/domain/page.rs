@@ -7,7 +7,13 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{fault::Fault, filter::Filter, limits::MAX_PAGE_TOKEN, range::Range};
+use super::{
+    fault::Fault,
+    filter::TransactionFilter,
+    limits::{MAX_PAGE_ITEMS, MAX_PAGE_TOKEN},
+    range::Range,
+    sale::Sale,
+};
 
 /// Of the hash of a question, and of a token's checksum.
 const HASH: usize = 8;
@@ -32,6 +38,27 @@ pub struct Page {
     pub after: Option<Cursor>,
 }
 
+/// A page that was found.
+#[derive(Clone, Debug)]
+pub struct SalesPage {
+    /// Newest first.
+    pub sales: Vec<Sale>,
+    /// Whether there are more behind them.
+    pub more: bool,
+}
+
+/// How many of these sales, given by the numbers of their items, make a page: at most `size`, with at most
+/// [`MAX_PAGE_ITEMS`] items in all, but at least one, so that every page leads on.
+pub fn sales_that_fit(size: i32, item_counts: impl Iterator<Item = i64>) -> usize {
+    let size = usize::try_from(size).unwrap_or_default();
+    let mut items = 0;
+    let fits = |&(sales, count): &(usize, i64)| {
+        items += count;
+        sales == 0 || items <= MAX_PAGE_ITEMS
+    };
+    item_counts.take(size).enumerate().take_while(fits).count()
+}
+
 /// A cursor together with the question that it belongs to. Opaque to callers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PageToken {
@@ -41,12 +68,12 @@ pub struct PageToken {
 
 impl PageToken {
     /// The token of the page behind `cursor`.
-    pub fn new(cursor: Cursor, range: Option<Range>, filter: &Filter) -> Self {
+    pub fn new(cursor: Cursor, range: Option<Range>, filter: &TransactionFilter) -> Self {
         Self { question: question(range, filter), cursor }
     }
 
     /// The cursor, if the token belongs to this question.
-    pub fn cursor(self, range: Option<Range>, filter: &Filter) -> Result<Cursor, Fault> {
+    pub fn cursor(self, range: Option<Range>, filter: &TransactionFilter) -> Result<Cursor, Fault> {
         if self.question == question(range, filter) { Ok(self.cursor) } else { Err(Fault::OtherQuestion) }
     }
 }
@@ -86,7 +113,7 @@ fn parse(text: &str) -> Option<PageToken> {
     Some(PageToken { question: *question, cursor: Cursor { transaction_time, transaction_id } })
 }
 
-fn question(range: Option<Range>, filter: &Filter) -> [u8; HASH] {
+fn question(range: Option<Range>, filter: &TransactionFilter) -> [u8; HASH] {
     // Lengths stand before lists, so that no two questions make the same bytes.
     let mut hasher = Sha256::new().chain_update([u8::from(range.is_some())]);
     for moment in range.iter().flat_map(|range| [range.start(), range.end()]) {
@@ -110,7 +137,7 @@ fn hash(hasher: Sha256) -> [u8; HASH] {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cursor, DateTime, Fault, Filter, PageToken, Range, Uuid};
+    use super::{Cursor, DateTime, Fault, PageToken, Range, TransactionFilter, Uuid, sales_that_fit};
 
     fn cursor() -> Cursor {
         let transaction_time = DateTime::from_timestamp_micros(1_700_000_000_123_456).unwrap();
@@ -119,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_token_gives_its_cursor_back_to_the_same_question() {
-        let filter = Filter { store_ids: vec![1, 2], ..Filter::default() };
+        let filter = TransactionFilter { store_ids: vec![1, 2], ..TransactionFilter::default() };
         let cursor = cursor();
         let text = PageToken::new(cursor, None, &filter).to_string();
         assert_eq!(text.parse::<PageToken>().unwrap().cursor(None, &filter), Ok(cursor));
@@ -127,19 +154,31 @@ mod tests {
 
     #[test]
     fn a_token_is_refused_by_any_other_question() {
-        let filter = Filter { store_ids: vec![1, 2], ..Filter::default() };
+        let filter = TransactionFilter { store_ids: vec![1, 2], ..TransactionFilter::default() };
         let token = PageToken::new(cursor(), None, &filter);
-        let moved = Filter { cashier_ids: vec![1, 2], ..Filter::default() };
-        let split = Filter { store_ids: vec![1], cashier_ids: vec![2], ..Filter::default() };
+        let moved = TransactionFilter { cashier_ids: vec![1, 2], ..TransactionFilter::default() };
+        let split = TransactionFilter { store_ids: vec![1], cashier_ids: vec![2], ..TransactionFilter::default() };
         let range = Range::new(DateTime::UNIX_EPOCH, cursor().transaction_time).ok();
-        for (range, filter) in [(None, &moved), (None, &split), (None, &Filter::default()), (range, &filter)] {
+        for (range, filter) in [(None, &moved), (None, &split), (None, &TransactionFilter::default()), (range, &filter)]
+        {
             assert_eq!(token.cursor(range, filter), Err(Fault::OtherQuestion));
         }
     }
 
     #[test]
+    fn a_page_ends_before_its_items_are_too_many_but_holds_a_sale() {
+        let fit = |size, counts: &[i64]| sales_that_fit(size, counts.iter().copied());
+        assert_eq!(fit(20, &[1, 2, 3]), 3);
+        assert_eq!(fit(2, &[1, 2, 3]), 2);
+        assert_eq!(fit(20, &[500; 20]), 5);
+        assert_eq!(fit(20, &[500, 500, 500, 500, 499, 1, 1]), 6);
+        assert_eq!(fit(20, &[2_501, 1]), 1);
+        assert_eq!(fit(20, &[]), 0);
+    }
+
+    #[test]
     fn any_changed_character_is_noticed() {
-        let text = PageToken::new(cursor(), None, &Filter::default()).to_string();
+        let text = PageToken::new(cursor(), None, &TransactionFilter::default()).to_string();
         for place in 0..text.len() {
             let mut changed = text.clone().into_bytes();
             changed[place] = if changed[place] == b'A' { b'B' } else { b'A' };

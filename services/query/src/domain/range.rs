@@ -7,6 +7,8 @@ use super::{
     limits::{DEFAULT_DAYS, MAX_POINTS},
 };
 
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+
 /// A half-open range: `start <= t < end`. Never empty.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Range {
@@ -32,12 +34,10 @@ impl Range {
 
     /// Refuses a range of more days than a series may have points.
     pub fn short_enough_for_days(self) -> Result<Self, Fault> {
-        // A range that begins and ends within a day touches two days more than it is long.
-        if (self.end - self.start).num_days() + 2 > MAX_POINTS {
-            Err(Fault::TooManyPoints { max: MAX_POINTS })
-        } else {
-            Ok(self)
-        }
+        // By microseconds, as the database counts them; the end itself lies outside.
+        let day = |micros: i64| micros.div_euclid(MICROS_PER_DAY);
+        let touched = day(self.end.timestamp_micros() - 1) - day(self.start.timestamp_micros()) + 1;
+        if touched > MAX_POINTS { Err(Fault::TooManyPoints { max: MAX_POINTS }) } else { Ok(self) }
     }
 }
 
@@ -48,7 +48,7 @@ pub fn last_thirty_days(now: DateTime<Utc>) -> Range {
 
 #[cfg(test)]
 mod tests {
-    use super::{DateTime, Fault, Range, Utc};
+    use super::{DateTime, Fault, Range, TimeDelta, Utc};
 
     fn day(day: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(day * 86_400, 0).unwrap()
@@ -63,8 +63,15 @@ mod tests {
 
     #[test]
     fn a_series_has_no_more_points_than_its_limit() {
-        assert!(Range::new(day(0), day(3_658)).unwrap().short_enough_for_days().is_ok());
-        let long = Range::new(day(0), day(3_659)).unwrap();
-        assert_eq!(long.short_enough_for_days(), Err(Fault::TooManyPoints { max: 3_660 }));
+        let (noon, micro) = (TimeDelta::hours(12), TimeDelta::microseconds(1));
+        let points = |start, end| Range::new(start, end).unwrap().short_enough_for_days().map(drop);
+        let refused = Err(Fault::TooManyPoints { max: 3_660 });
+        assert_eq!(points(day(0), day(3_660)), Ok(()));
+        assert_eq!(points(day(0), day(3_660) + micro), refused);
+        assert_eq!(points(day(0) - micro, day(3_660)), refused);
+        assert_eq!(points(day(0) + noon, day(3_659) + noon), Ok(()));
+        assert_eq!(points(day(0) + noon, day(3_660) + noon), refused);
+        assert_eq!(points(day(-3_660), day(0)), Ok(()));
+        assert_eq!(points(day(-3_661), day(0)), refused);
     }
 }

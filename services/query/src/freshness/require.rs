@@ -1,13 +1,12 @@
 //! Waiting until the replica is fresh enough.
 
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 
-use chrono::Utc;
 use tandem_chassis::{database::DatabaseError, deadline::Deadline};
 use tandem_replication::Position;
 use tokio::{sync::watch, time::timeout};
 
-use super::watcher::Interest;
+use super::{PrimaryClock, watcher::Interest};
 use crate::{
     domain::Consistency,
     store::{Applied, Primary},
@@ -22,14 +21,15 @@ pub enum FreshnessError {
     /// The token is of another cluster: after a restore or a move, or of another deployment.
     #[error("the consistency token is of another database system")]
     OtherSystem,
-    /// The token is of another timeline of the cluster: a promotion lies between.
-    #[error("the consistency token is of another timeline of the database system")]
+    /// The token is of an older timeline of the cluster: a promotion lies between, and with it perhaps the end of what the
+    /// token covers.
+    #[error("the consistency token is of an older timeline of the database system")]
     OtherTimeline,
     /// The replica did not get there before the deadline.
     #[error("the replica is not as fresh as was asked")]
     Behind {
         /// How far it is.
-        applied: Applied,
+        observed: Observed,
         /// How far it should be; `None` where a time was asked and not a position.
         wanted: Option<Position>,
     },
@@ -41,33 +41,48 @@ pub enum FreshnessError {
     Primary(#[source] DatabaseError),
 }
 
+/// What was known of the replica when it was found fresh enough, or not.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed {
+    /// How far it was.
+    pub applied: Applied,
+    /// How stale it was then, by the primary's clock; `None` while that is not known.
+    pub staleness: Option<Duration>,
+}
+
 /// What is known of the replica's freshness.
 #[derive(Clone)]
 pub struct Freshness {
     applied: watch::Receiver<Applied>,
     interest: Interest,
     primary: Option<Primary>,
+    clock: PrimaryClock,
 }
 
 impl Freshness {
-    pub(super) const fn new(applied: watch::Receiver<Applied>, interest: Interest, primary: Option<Primary>) -> Self {
-        Self { applied, interest, primary }
+    pub(super) const fn new(
+        applied: watch::Receiver<Applied>,
+        interest: Interest,
+        primary: Option<Primary>,
+        clock: PrimaryClock,
+    ) -> Self {
+        Self { applied, interest, primary, clock }
     }
 
-    /// How far the replica was when the watcher looked last.
-    pub fn applied(&self) -> Applied {
-        *self.applied.borrow()
+    /// The clock that staleness is measured by.
+    pub fn clock(&self) -> PrimaryClock {
+        self.clock.clone()
     }
 
     /// Waits until every snapshot taken from now on is as fresh as asked, but not beyond the deadline.
-    pub async fn require(&self, consistency: Consistency, deadline: Deadline) -> Result<Applied, FreshnessError> {
+    pub async fn require(&self, consistency: Consistency, deadline: Deadline) -> Result<Observed, FreshnessError> {
         match consistency {
-            Consistency::Any => Ok(self.applied()),
+            Consistency::Any => Ok(self.observe(*self.applied.borrow())),
             Consistency::AtLeast(wanted) => self.reach(wanted, deadline).await,
-            Consistency::MaxStaleness(staleness) => {
-                let fresh = |applied: &Applied| applied.staleness(Utc::now()).is_some_and(|now| now <= staleness);
-                let reached = self.wait(deadline, |applied| fresh(applied).then_some(())).await;
-                reached.map(|((), applied)| applied).map_err(|applied| FreshnessError::Behind { applied, wanted: None })
+            Consistency::MaxStaleness(most) => {
+                let fresh = |seen: &Observed| seen.staleness.is_some_and(|staleness| staleness <= most);
+                let reached = self.wait(deadline, |seen| fresh(seen).then_some(())).await;
+                reached.map(|((), seen)| seen).map_err(|observed| FreshnessError::Behind { observed, wanted: None })
             }
             Consistency::Strong => {
                 let primary = self.primary.as_ref().ok_or(FreshnessError::PrimaryNotConfigured)?;
@@ -77,32 +92,29 @@ impl Freshness {
         }
     }
 
-    async fn reach(&self, wanted: Position, deadline: Deadline) -> Result<Applied, FreshnessError> {
-        let compare = |applied: &Applied| {
-            let Position { identity, lsn } = applied.position?;
-            if identity.system_identifier != wanted.identity.system_identifier {
-                return Some(Err(FreshnessError::OtherSystem));
-            }
-            if identity.timeline != wanted.identity.timeline {
-                return Some(Err(FreshnessError::OtherTimeline));
-            }
-            (lsn >= wanted.lsn).then_some(Ok(()))
-        };
-        match self.wait(deadline, compare).await {
-            Ok((Ok(()), applied)) => Ok(applied),
+    async fn reach(&self, wanted: Position, deadline: Deadline) -> Result<Observed, FreshnessError> {
+        match self.wait(deadline, |seen| compare(seen.applied.position?, wanted)).await {
+            Ok((Ok(()), observed)) => Ok(observed),
             Ok((Err(refused), _)) => Err(refused),
-            Err(applied) => Err(FreshnessError::Behind { applied, wanted: Some(wanted) }),
+            Err(observed) => Err(FreshnessError::Behind { observed, wanted: Some(wanted) }),
         }
     }
 
-    /// Waits for `decide` to say something; when the time is up, how far the replica was then.
+    fn observe(&self, applied: Applied) -> Observed {
+        Observed { applied, staleness: applied.staleness(self.clock.now()) }
+    }
+
+    /// Waits for `decide` to say something; when the time is up, what was known then.
+    ///
+    /// A replica that stands still only grows more stale, so that a wait for any freshness needs no look at the clock
+    /// between two changes.
     async fn wait<T>(
         &self,
         deadline: Deadline,
-        decide: impl Fn(&Applied) -> Option<T>,
-    ) -> Result<(T, Applied), Applied> {
+        decide: impl Fn(&Observed) -> Option<T>,
+    ) -> Result<(T, Observed), Observed> {
         let mut applied = self.applied.clone();
-        let now = *applied.borrow_and_update();
+        let now = self.observe(*applied.borrow_and_update());
         if let Some(decided) = decide(&now) {
             return Ok((decided, now));
         }
@@ -113,13 +125,53 @@ impl Freshness {
                 if applied.changed().await.is_err() {
                     std::future::pending::<()>().await;
                 }
-                let now = *applied.borrow_and_update();
+                let now = self.observe(*applied.borrow_and_update());
                 if let Some(decided) = decide(&now) {
                     return (decided, now);
                 }
             }
         };
         let patience = deadline.remaining().saturating_sub(TIME_TO_ANSWER);
-        timeout(patience, decided).await.map_err(|_| self.applied())
+        timeout(patience, decided).await.map_err(|_| self.observe(*self.applied.borrow()))
+    }
+}
+
+/// Whether a replica at `applied` shows everything before `wanted`; `None`: not yet.
+fn compare(applied: Position, wanted: Position) -> Option<Result<(), FreshnessError>> {
+    let (here, there) = (applied.identity, wanted.identity);
+    if here.system_identifier != there.system_identifier {
+        return Some(Err(FreshnessError::OtherSystem));
+    }
+    match there.timeline.cmp(&here.timeline) {
+        Ordering::Less => Some(Err(FreshnessError::OtherTimeline)),
+        Ordering::Equal => (applied.lsn >= wanted.lsn).then_some(Ok(())),
+        // The primary was promoted, and the first watermark of its new timeline is still on its way.
+        Ordering::Greater => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tandem_replication::{Lsn, SystemIdentity};
+
+    use super::{FreshnessError, Position, compare};
+
+    fn position(system_identifier: i64, timeline: i32, lsn: u64) -> Position {
+        Position { identity: SystemIdentity { system_identifier, timeline }, lsn: Lsn::new(lsn) }
+    }
+
+    #[test]
+    fn a_position_is_reached_in_its_own_history_only() {
+        let applied = position(7, 2, 100);
+        assert!(matches!(compare(applied, position(7, 2, 100)), Some(Ok(()))));
+        assert!(compare(applied, position(7, 2, 101)).is_none());
+        assert!(matches!(compare(applied, position(8, 2, 1)), Some(Err(FreshnessError::OtherSystem))));
+    }
+
+    #[test]
+    fn a_token_from_after_a_promotion_is_waited_for_and_one_from_before_is_refused() {
+        let applied = position(7, 2, 100);
+        assert!(compare(applied, position(7, 3, 1)).is_none());
+        assert!(matches!(compare(applied, position(7, 1, 1)), Some(Err(FreshnessError::OtherTimeline))));
     }
 }

@@ -9,22 +9,22 @@ use std::{
     time::Duration,
 };
 
-use chrono::Utc;
 use metrics::gauge;
 use tandem_chassis::{deadline::Deadline, shutdown::Shutdown};
+use tandem_replication::Position;
 use tokio::{
     sync::{Notify, watch},
     time::sleep,
 };
 
-use super::Freshness;
+use super::{Freshness, PrimaryClock};
 use crate::store::{Applied, Primary, Replica};
 
 /// Between looks while somebody waits: about what one look costs, and well below what a caller notices.
 const WHILE_WAITED_FOR: Duration = Duration::from_millis(2);
 /// Between looks while nobody waits: fine enough for the staleness in answers and metrics.
 const WHILE_IDLE: Duration = Duration::from_millis(250);
-/// Between questions to the primary for the lag in bytes.
+/// Between questions to the primary for its position and its clock: clocks drift apart by less than a millisecond.
 const LAG_INTERVAL: Duration = Duration::from_secs(5);
 /// One look must not hold up the next for longer than this.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -70,15 +70,18 @@ pub struct Watcher {
     primary: Option<Primary>,
     applied: watch::Sender<Applied>,
     interest: Interest,
+    clock: PrimaryClock,
 }
 
 impl Watcher {
-    /// A watcher of `replica`, and what callers ask. `primary` is asked for a strong read and for the lag in bytes.
+    /// A watcher of `replica`, whose pool must not be the callers': they would wait for the watcher, and it for their
+    /// connections. And what callers ask. `primary` is asked for a strong read, for its clock and for the lag in bytes.
     pub fn new(replica: Replica, primary: Option<Primary>) -> (Self, Freshness) {
         let (sender, receiver) = watch::channel(Applied::default());
         let interest = Interest::default();
-        let freshness = Freshness::new(receiver, interest.clone(), primary.clone());
-        (Self { replica, primary, applied: sender, interest }, freshness)
+        let clock = PrimaryClock::default();
+        let freshness = Freshness::new(receiver, interest.clone(), primary.clone(), clock.clone());
+        (Self { replica, primary, applied: sender, interest, clock }, freshness)
     }
 
     /// Looks until shutdown.
@@ -99,10 +102,8 @@ impl Watcher {
                         tracing::info!("the replica says again how far it is");
                     }
                     failing = false;
-                    if let Some(staleness) = applied.staleness(Utc::now()) {
-                        gauge!("tandem_replication_staleness_seconds").set(staleness.as_secs_f64());
-                    }
-                    self.applied.send_replace(applied);
+                    publish(&self.applied, applied);
+                    self.export_staleness();
                 }
                 Err(error) => {
                     // Said once for an outage: the health of the service says it all the while.
@@ -110,6 +111,7 @@ impl Watcher {
                         tracing::warn!(error = &error as &dyn Error, "the replica does not say how far it is");
                     }
                     failing = true;
+                    self.export_staleness();
                     sleep(WHILE_IDLE).await;
                 }
             }
@@ -117,12 +119,21 @@ impl Watcher {
         }
     }
 
+    /// From what was last seen: a replica that does not answer grows stale like one that stands still.
+    fn export_staleness(&self) {
+        let staleness = self.applied.borrow().staleness(self.clock.now());
+        gauge!("tandem_replication_staleness_seconds").set(staleness.map_or(f64::NAN, |stale| stale.as_secs_f64()));
+    }
+
     async fn export_lag(&self) {
         let Some(primary) = &self.primary else { return std::future::pending().await };
         loop {
             // Without an answer the gauge is not a number: an old figure would look like a healthy one.
-            let lag = match primary.position(Deadline::after(LOOK_TIMEOUT)).await {
-                Ok(position) => lag_bytes(position.lsn, *self.applied.borrow()),
+            let lag = match primary.position_with_clock(Deadline::after(LOOK_TIMEOUT)).await {
+                Ok((position, ahead)) => {
+                    self.clock.is_ahead(ahead);
+                    lag_bytes(position, *self.applied.borrow())
+                }
                 Err(error) => {
                     tracing::debug!(error = &error as &dyn Error, "the primary does not say its position");
                     None
@@ -134,7 +145,51 @@ impl Watcher {
     }
 }
 
-/// Bytes between the primary's position and what the replica shows.
-pub fn lag_bytes(primary: tandem_replication::Lsn, applied: Applied) -> Option<u64> {
-    applied.position.map(|position| primary.bytes_since(position.lsn))
+/// Tells all who wait, unless there is nothing new: while somebody waits that would be 500 times a second.
+fn publish(sender: &watch::Sender<Applied>, applied: Applied) {
+    sender.send_if_modified(|known| {
+        let changed = *known != applied;
+        *known = applied;
+        changed
+    });
+}
+
+/// Bytes between a position and what the replica shows; `None` where the replica's own is not known or of another
+/// history.
+pub fn lag_bytes(ahead: Position, applied: Applied) -> Option<u64> {
+    let here = applied.position.filter(|here| here.identity == ahead.identity)?;
+    Some(ahead.lsn.bytes_since(here.lsn))
+}
+
+#[cfg(test)]
+mod tests {
+    use tandem_replication::{Lsn, SystemIdentity};
+
+    use super::{Applied, Position, lag_bytes, publish, watch};
+
+    fn position(timeline: i32, lsn: u64) -> Position {
+        Position { identity: SystemIdentity { system_identifier: 7, timeline }, lsn: Lsn::new(lsn) }
+    }
+
+    fn at(position: Position) -> Applied {
+        Applied { position: Some(position), ..Applied::default() }
+    }
+
+    #[test]
+    fn who_waits_is_woken_by_what_is_new_and_by_nothing_else() {
+        let (sender, mut receiver) = watch::channel(Applied::default());
+        for (applied, news) in [(at(position(1, 10)), true), (at(position(1, 10)), false), (at(position(1, 11)), true)]
+        {
+            publish(&sender, applied);
+            assert_eq!(receiver.has_changed().unwrap(), news, "{applied:?}");
+            assert_eq!(*receiver.borrow_and_update(), applied);
+        }
+    }
+
+    #[test]
+    fn positions_of_two_histories_have_no_distance() {
+        assert_eq!(lag_bytes(position(1, 30), at(position(1, 10))), Some(20));
+        assert_eq!(lag_bytes(position(2, 30), at(position(1, 10))), None);
+        assert_eq!(lag_bytes(position(1, 30), Applied::default()), None);
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
 use tandem_proto::{
+    agreed::{CONSISTENCY_TOKEN, etag},
     money::Currency,
     sales::{
         query::v1::{GetSummaryResponse, ReadState, RevenuePoint, TimeRange, TopProduct},
@@ -11,28 +11,30 @@ use tandem_proto::{
     },
     time::to_timestamp,
 };
-use tandem_replication::{Lsn, Position};
-use tonic::{Response, metadata::MetadataValue};
+use tandem_replication::Position;
+use tonic::{
+    Response,
+    metadata::{MetadataMap, MetadataValue},
+};
 
 use super::decode::Listing;
 use crate::{
-    domain::{Cursor, Item, PageToken, Point, Product, Range, Sale, Summary},
-    store::Applied,
+    domain::{Cursor, Item, PageToken, Point, Product, Range, Sale, SalesPage, Summary},
+    freshness::Observed,
 };
 
-/// Response metadata with the consistency token, for client libraries that carry it unseen.
-const CONSISTENCY_TOKEN: &str = "tandem-consistency-token";
-
 /// How fresh an answer is. `before` was known before the answer's snapshot was taken: everything up to there is in it.
-/// `received` was read after: nothing in it lies behind there, so that is what the token covers.
-pub fn read_state(before: Applied, received: Option<Lsn>, replica_name: &str) -> ReadState {
-    let token = before.position.map(|Position { identity, lsn }| {
-        let lsn = received.map_or(lsn, |received| received.max(lsn));
-        Position { identity, lsn }.token().to_string()
+/// `covered` was asked in the answer's transaction: nothing in it lies behind there. What is unknown there, while tables
+/// are copied, is not covered.
+pub fn read_state(before: Observed, covered: Option<Position>, replica_name: &str) -> ReadState {
+    let token = covered.map(|covered| {
+        let known = before.applied.position.filter(|known| known.identity == covered.identity);
+        let lsn = known.map_or(covered.lsn, |known| known.lsn.max(covered.lsn));
+        Position { lsn, ..covered }.token().to_string()
     });
     ReadState {
+        staleness: before.staleness.filter(|_| token.is_some()).map(duration),
         consistency_token: token.unwrap_or_default(),
-        staleness: before.staleness(Utc::now()).map(duration),
         replica_name: replica_name.to_owned(),
     }
 }
@@ -40,26 +42,23 @@ pub fn read_state(before: Applied, received: Option<Lsn>, replica_name: &str) ->
 /// A message with its token in the metadata too.
 pub fn respond<T>(message: T, read_state: Option<ReadState>) -> Response<T> {
     let mut response = Response::new(message);
-    let token = read_state.map(|state| state.consistency_token).filter(|token| !token.is_empty());
-    if let Some(token) = token {
-        let token = MetadataValue::try_from(token).expect("a token is URL-safe base64");
-        response.metadata_mut().insert(CONSISTENCY_TOKEN, token);
-    }
+    carry_token(response.metadata_mut(), read_state.as_ref());
     response
 }
 
-/// The sales of a page, and the token of the next one: empty on the last page.
-pub fn page(mut sales: Vec<Sale>, asked: &Listing) -> (Vec<Sale>, String) {
-    let size = usize::try_from(asked.page.size).expect("a page size is not negative");
-    if sales.len() <= size {
-        return (sales, String::new());
+/// The token of an answer, for client libraries that carry it unseen.
+pub fn carry_token(metadata: &mut MetadataMap, read_state: Option<&ReadState>) {
+    if let Some(token) = read_state.map(|state| &state.consistency_token).filter(|token| !token.is_empty()) {
+        let token = MetadataValue::try_from(token).expect("a token is URL-safe base64");
+        metadata.insert(CONSISTENCY_TOKEN, token);
     }
-    sales.truncate(size);
-    let last = sales
-        .last()
-        .map(|sale| Cursor { transaction_time: sale.transaction_time, transaction_id: sale.transaction_id });
-    let token = last.map(|cursor| PageToken::new(cursor, asked.range, &asked.filter).to_string());
-    (sales, token.unwrap_or_default())
+}
+
+/// The token of the page behind this one: empty on the last.
+pub fn next_page_token(page: &SalesPage, asked: &Listing) -> String {
+    let last = page.sales.last().filter(|_| page.more);
+    let cursor = |sale: &Sale| Cursor { transaction_time: sale.transaction_time, transaction_id: sale.transaction_id };
+    last.map(|sale| PageToken::new(cursor(sale), asked.range, &asked.filter).to_string()).unwrap_or_default()
 }
 
 pub fn transaction(sale: Sale, currency: &Currency) -> SalesTransaction {
@@ -74,7 +73,7 @@ pub fn transaction(sale: Sale, currency: &Currency) -> SalesTransaction {
         customer_id: sale.customer_id,
         created_at: Some(to_timestamp(sale.created_at)),
         updated_at: Some(to_timestamp(sale.updated_at)),
-        etag: format!("v{}", sale.version),
+        etag: etag(sale.version),
         items: sale.items.into_iter().map(|sold| item(sold, currency)).collect(),
     }
 }

@@ -16,11 +16,11 @@ use tandem_proto::{
 };
 use tonic::{Request, Response, Status};
 
-pub use self::{replication::Replication, status::ERROR_DOMAIN};
+pub use self::replication::Replication;
 use crate::{
     domain::Consistency,
-    freshness::Freshness,
-    store::{Answered, Applied, Replica},
+    freshness::{Freshness, Observed},
+    store::{Answered, Replica},
 };
 
 /// The read side of the contract.
@@ -37,12 +37,12 @@ impl SalesQueries {
         Self { replica, freshness, currency, replica_name }
     }
 
-    async fn fresh(&self, consistency: Consistency, deadline: Deadline) -> Result<Applied, Status> {
+    async fn fresh(&self, consistency: Consistency, deadline: Deadline) -> Result<Observed, Status> {
         self.freshness.require(consistency, deadline).await.map_err(status::not_fresh)
     }
 
-    fn read_state<T>(&self, before: Applied, answered: &Answered<T>) -> Option<ReadState> {
-        Some(encode::read_state(before, answered.received, &self.replica_name))
+    fn read_state<T>(&self, before: Observed, answered: &Answered<T>) -> Option<ReadState> {
+        Some(encode::read_state(before, answered.covered, &self.replica_name))
     }
 }
 
@@ -57,7 +57,7 @@ impl SalesQueryService for SalesQueries {
         let before = self.fresh(asked.consistency, deadline).await?;
         let found = self.replica.sale(asked.transaction_id, deadline).await.map_err(status::of)?;
         let read_state = self.read_state(before, &found);
-        let sale = found.answer.ok_or_else(|| status::no_sale(asked.transaction_id))?;
+        let sale = found.answer.ok_or_else(|| status::no_sale(asked.transaction_id, read_state.as_ref()))?;
         let transaction = Some(encode::transaction(sale, &self.currency));
         Ok(encode::respond(GetTransactionResponse { transaction, read_state: read_state.clone() }, read_state))
     }
@@ -72,8 +72,9 @@ impl SalesQueryService for SalesQueries {
         let (range, filter, page) = (asked.range, asked.filter.clone(), asked.page.clone());
         let found = self.replica.sales(range, filter, page, deadline).await.map_err(status::of)?;
         let read_state = self.read_state(before, &found);
-        let (sales, next_page_token) = encode::page(found.answer, &asked);
-        let transactions = sales.into_iter().map(|sale| encode::transaction(sale, &self.currency)).collect();
+        let next_page_token = encode::next_page_token(&found.answer, &asked);
+        let transactions =
+            found.answer.sales.into_iter().map(|sale| encode::transaction(sale, &self.currency)).collect();
         let message = ListTransactionsResponse { transactions, next_page_token, read_state: read_state.clone() };
         Ok(encode::respond(message, read_state))
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use chrono::Utc;
 use tandem_chassis::{database::DatabaseError, deadline::Deadline};
 use tandem_proto::{
     sales::query::v1::{
@@ -16,7 +15,7 @@ use tonic::{Request, Response, Status};
 
 use super::{encode, status};
 use crate::{
-    freshness::lag_bytes,
+    freshness::{PrimaryClock, lag_bytes},
     store::{Applied, Primary, PrimaryStatus, Replica},
 };
 
@@ -28,13 +27,15 @@ const PATIENCE_WITH_PRIMARY: std::time::Duration = std::time::Duration::from_sec
 pub struct Replication {
     replica: Replica,
     primary: Option<Primary>,
+    clock: PrimaryClock,
     replica_name: String,
 }
 
 impl Replication {
-    /// Asks `replica`, and `primary` where there is a credential for it.
-    pub const fn new(replica: Replica, primary: Option<Primary>, replica_name: String) -> Self {
-        Self { replica, primary, replica_name }
+    /// Asks `replica`, whose pool is better not the callers': how replication is doing must be told when they have all
+    /// their connections too. And `primary`, where there is a credential for it. Staleness is measured by `clock`.
+    pub const fn new(replica: Replica, primary: Option<Primary>, clock: PrimaryClock, replica_name: String) -> Self {
+        Self { replica, primary, clock, replica_name }
     }
 
     async fn ask_primary(&self, deadline: Deadline) -> (PrimaryState, Option<PrimaryStatus>) {
@@ -59,12 +60,11 @@ impl ReplicationService for Replication {
     ) -> Result<Response<GetReplicationStatusResponse>, Status> {
         let deadline = Deadline::of(request.extensions());
         let (primary_state, primary) = self.ask_primary(deadline).await;
-        let applied = self.replica.applied(deadline).await.map_err(status::of)?;
-        let subscription = self.replica.subscription(deadline).await.map_err(status::of)?;
+        let (applied, subscription) = self.replica.status(deadline).await.map_err(status::of)?;
         Ok(Response::new(GetReplicationStatusResponse {
             replica_name: self.replica_name.clone(),
             tables: tables(primary.as_ref(), subscription.as_ref()),
-            lag: Some(lag(primary.as_ref(), applied)),
+            lag: Some(lag(primary.as_ref(), applied, &self.clock)),
             publication: primary.as_ref().and_then(|primary| primary.publication.as_ref()).map(publication),
             slot: primary.and_then(|primary| primary.slot).map(slot),
             subscription: subscription.map(self::subscription),
@@ -93,13 +93,14 @@ const fn table_state(state: replication::TableState) -> TableState {
     }
 }
 
-fn lag(primary: Option<&PrimaryStatus>, applied: Applied) -> ReplicationLag {
-    let behind = primary.and_then(|primary| lag_bytes(primary.position.lsn, applied));
+fn lag(primary: Option<&PrimaryStatus>, applied: Applied, clock: &PrimaryClock) -> ReplicationLag {
+    let behind = primary.and_then(|primary| lag_bytes(primary.position, applied));
     ReplicationLag {
         bytes: behind.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
-        staleness: applied.staleness(Utc::now()).map(encode::duration),
+        staleness: applied.staleness(clock.now()).map(encode::duration),
         primary_lsn: primary.map(|primary| primary.position.lsn.to_string()).unwrap_or_default(),
         replica_lsn: applied.position.map(|position| position.lsn.to_string()).unwrap_or_default(),
+        tables_copying: i32::try_from(applied.tables_copying).unwrap_or(i32::MAX),
     }
 }
 

@@ -5,14 +5,14 @@ use tandem_chassis::{
     database::{Database, DatabaseError},
     deadline::Deadline,
 };
-use tandem_replication::{Lsn, Subscription};
+use tandem_replication::{Position, Subscription};
 use uuid::Uuid;
 
 use super::{
     replication::{self, Applied},
     sale, series, summary, top_products,
 };
-use crate::domain::{Filter, Page, Point, Product, Range, Ranking, Sale, Summary};
+use crate::domain::{Page, Point, Product, Range, Ranking, Sale, SalesFilter, SalesPage, Summary, TransactionFilter};
 
 /// The replica's database.
 #[derive(Clone)]
@@ -25,11 +25,11 @@ pub struct Replica {
 pub struct Answered<T> {
     /// The answer.
     pub answer: T,
-    /// What the apply worker had received after the answer's snapshot; `None` while none runs.
-    pub received: Option<Lsn>,
+    /// Asked after the answer, in its own transaction; `None` before the first watermark and while tables are copied.
+    pub covered: Option<Position>,
 }
 
-/// Runs a question in one snapshot, then asks what has been received.
+/// Runs a question in one snapshot, then asks what that snapshot may show.
 macro_rules! ask {
     ($self:ident, $deadline:ident, $connection:ident => $question:expr) => {{
         let subscription = $self.subscription.clone();
@@ -38,9 +38,8 @@ macro_rules! ask {
             .read($deadline, move |$connection| {
                 async move {
                     let answer = $question.await?;
-                    // After the snapshot: what it shows had been received by then.
-                    let received = replication::received($connection, &subscription).await?;
-                    Ok::<_, DatabaseError>(Answered { answer, received })
+                    let covered = replication::covered($connection, &subscription).await?;
+                    Ok::<_, DatabaseError>(Answered { answer, covered })
                 }
                 .boxed()
             })
@@ -61,24 +60,24 @@ impl Replica {
         ask!(self, deadline, connection => sale::find(connection, transaction_id))
     }
 
-    /// Sales of a page and one more, if there is one: newest first.
+    /// The sales of a page: newest first.
     pub async fn sales(
         &self,
         range: Option<Range>,
-        filter: Filter,
+        filter: TransactionFilter,
         page: Page,
         deadline: Deadline,
-    ) -> Result<Vec<Sale>> {
+    ) -> Result<SalesPage> {
         ask!(self, deadline, connection => sale::page(connection, range, &filter, &page))
     }
 
     /// Key figures of a range.
-    pub async fn summary(&self, range: Range, filter: Filter, deadline: Deadline) -> Result<Summary> {
+    pub async fn summary(&self, range: Range, filter: SalesFilter, deadline: Deadline) -> Result<Summary> {
         ask!(self, deadline, connection => summary::of(connection, range, &filter))
     }
 
     /// Key figures of a range, day by day, without gaps.
-    pub async fn daily(&self, range: Range, filter: Filter, deadline: Deadline) -> Result<Vec<Point>> {
+    pub async fn daily(&self, range: Range, filter: SalesFilter, deadline: Deadline) -> Result<Vec<Point>> {
         ask!(self, deadline, connection => series::daily(connection, range, &filter))
     }
 
@@ -86,7 +85,7 @@ impl Replica {
     pub async fn top_products(
         &self,
         range: Range,
-        filter: Filter,
+        filter: SalesFilter,
         ranking: Ranking,
         limit: i32,
         deadline: Deadline,
@@ -104,12 +103,19 @@ impl Replica {
             .await
     }
 
-    /// The subscription as the replica sees it; `None` where there is none.
-    pub async fn subscription(&self, deadline: Deadline) -> std::result::Result<Option<Subscription>, DatabaseError> {
+    /// How far the replica is now, and its subscription; `None` where there is none.
+    pub async fn status(
+        &self,
+        deadline: Deadline,
+    ) -> std::result::Result<(Applied, Option<Subscription>), DatabaseError> {
         let subscription = self.subscription.clone();
         self.database
             .read(deadline, move |connection| {
-                async move { Ok(Subscription::find(connection, &subscription).await?) }.boxed()
+                async move {
+                    let applied = replication::applied(&mut *connection, &subscription).await?;
+                    Ok((applied, Subscription::find(connection, &subscription).await?))
+                }
+                .boxed()
             })
             .await
     }

@@ -2,49 +2,83 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::{FutureExt as _, TryFutureExt as _};
 use sqlx::PgConnection;
 use tandem_chassis::{
     database::{Database, DatabaseError},
     deadline::Deadline,
 };
-use tandem_replication::{ApplyProgress, Lsn, PUBLICATION, Position, Publication, Slot, Watermark};
+use tandem_replication::{Lsn, PUBLICATION, Position, Publication, Slot, SystemIdentity};
 
 /// How far a replica is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Applied {
-    /// Everything before this is visible; `None` before the first watermark, which says whose positions these are.
+    /// Everything before this is visible; `None` before the first watermark, which says whose positions these are, and
+    /// while tables are copied.
     pub position: Option<Position>,
-    /// Everything that was committed before this is visible, by the primary's clock.
+    /// Everything that was committed before this is visible, by the primary's clock; `None` as for the position.
     pub as_of: Option<DateTime<Utc>>,
+    /// Subscribed tables that are not in the stream yet. While there are any, a position says nothing: the stream has
+    /// passed it, and rows from before it are still on their way.
+    pub tables_copying: i64,
 }
 
 impl Applied {
-    /// Everything that was committed longer than this before `now` is visible; `None` before the first watermark. Clocks
+    /// Everything that was committed longer than this before `now` is visible; `None` while that is not known. Clocks
     /// that disagree can't make it negative.
     pub fn staleness(&self, now: DateTime<Utc>) -> Option<Duration> {
         self.as_of.map(|as_of| (now - as_of).to_std().unwrap_or_default())
     }
 }
 
+/// What one look shows.
+struct Look {
+    tables_copying: i64,
+    received_lsn: Option<Lsn>,
+    applied_lsn: Option<Lsn>,
+    system_identifier: Option<i64>,
+    timeline: Option<i32>,
+    lsn: Option<Lsn>,
+    written_at: Option<DateTime<Utc>>,
+}
+
+impl Look {
+    /// The newest watermark's position; `None` also while tables are copied.
+    fn watermark(&self) -> Option<Position> {
+        let identity = SystemIdentity { system_identifier: self.system_identifier?, timeline: self.timeline? };
+        let lsn = self.lsn?;
+        (self.tables_copying == 0).then_some(Position { identity, lsn })
+    }
+}
+
+async fn look(connection: &mut PgConnection, subscription: &str) -> Result<Look, sqlx::Error> {
+    sqlx::query_file_as!(Look, "src/store/applied.sql", subscription).fetch_one(connection).await
+}
+
 /// How far the replica is: what the apply worker says or what the newest visible watermark says, whichever is more.
 ///
 /// Only a snapshot that is taken after this call is sure to show it.
 pub async fn applied(connection: &mut PgConnection, subscription: &str) -> Result<Applied, sqlx::Error> {
-    let progress = ApplyProgress::of(&mut *connection, subscription).await?;
-    let watermark = Watermark::newest(connection).await?;
-    Ok(watermark.map_or_else(Applied::default, |watermark| {
-        let Position { identity, lsn } = watermark.position;
-        let lsn = progress.applied_lsn.map_or(lsn, |applied| applied.max(lsn));
+    let look = look(connection, subscription).await?;
+    let tables_copying = look.tables_copying;
+    Ok(look.watermark().map_or(Applied { tables_copying, ..Applied::default() }, |Position { identity, lsn }| {
+        let lsn = lsn.max(look.applied_lsn.unwrap_or_default());
         // The apply worker's own time is no bound: a keepalive carries it while older commits still wait to be sent.
-        Applied { position: Some(Position { identity, lsn }), as_of: Some(watermark.written_at) }
+        Applied { position: Some(Position { identity, lsn }), as_of: look.written_at, tables_copying }
     }))
 }
 
-/// What the apply worker has received: nothing that is visible lies behind it.
-pub async fn received(connection: &mut PgConnection, subscription: &str) -> Result<Option<Lsn>, sqlx::Error> {
-    Ok(ApplyProgress::of(connection, subscription).await?.received_lsn)
+/// A position that nothing visible in this transaction's snapshot lies behind; `None` before the first watermark and
+/// while tables are copied. To be asked in the transaction of an answer, after the answer.
+pub async fn covered(connection: &mut PgConnection, subscription: &str) -> Result<Option<Position>, sqlx::Error> {
+    let look = look(connection, subscription).await?;
+    Ok(look.watermark().map(|Position { identity, lsn }| {
+        // What is visible had been received when the snapshot was taken. A worker that has started since may have
+        // received less than its predecessor, and the watermark of the snapshot is visible in any case.
+        let lsn = [look.received_lsn, look.applied_lsn].into_iter().flatten().fold(lsn, Lsn::max);
+        Position { identity, lsn }
+    }))
 }
 
 /// The primary, as far as a role that may only connect can see it.
@@ -76,6 +110,11 @@ impl Primary {
         self.database.read(deadline, |connection| Position::current(connection).err_into().boxed()).await
     }
 
+    /// The same, and how far the primary's clock is ahead of this process's.
+    pub async fn position_with_clock(&self, deadline: Deadline) -> Result<(Position, TimeDelta), DatabaseError> {
+        self.database.read(deadline, |connection| Position::current_with_clock(connection).err_into().boxed()).await
+    }
+
     /// Position, publication and slot.
     pub async fn status(&self, deadline: Deadline) -> Result<PrimaryStatus, DatabaseError> {
         let slot = self.slot.clone();
@@ -91,10 +130,5 @@ impl Primary {
                 .boxed()
             })
             .await
-    }
-
-    /// Closes the connections.
-    pub async fn close(&self) {
-        self.database.close().await;
     }
 }

@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::domain::{Filter, Item, Page, Range, Sale};
+use crate::domain::{Item, Page, Range, Sale, SalesPage, TransactionFilter, sales_that_fit};
 
 struct Header {
     transaction_id: Uuid,
@@ -21,6 +21,7 @@ struct Header {
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
     version: i64,
+    item_count: i64,
 }
 
 impl Header {
@@ -46,12 +47,12 @@ impl Header {
 pub async fn find(connection: &mut PgConnection, transaction_id: Uuid) -> Result<Option<Sale>, sqlx::Error> {
     let header = sqlx::query_as!(
         Header,
-        "
+        r#"
         select transaction_id, transaction_time, cashier_id, store_id, payment_method, total_amount, total_discount,
-            customer_id, created_at, updated_at, version
+            customer_id, created_at, updated_at, version, 0::bigint as "item_count!"
         from sales.sales_transaction
         where transaction_id = $1
-        ",
+        "#,
         transaction_id,
     )
     .fetch_optional(&mut *connection)
@@ -60,14 +61,14 @@ pub async fn find(connection: &mut PgConnection, transaction_id: Uuid) -> Result
     Ok(Some(header.with(items(connection, &[transaction_id]).await?)))
 }
 
-/// The sales of a page, newest first, and one more where the page is not the last.
+/// The sales of a page, newest first, and whether there are more behind it.
 pub async fn page(
     connection: &mut PgConnection,
     range: Option<Range>,
-    filter: &Filter,
+    filter: &TransactionFilter,
     page: &Page,
-) -> Result<Vec<Sale>, sqlx::Error> {
-    let headers = sqlx::query_file_as!(
+) -> Result<SalesPage, sqlx::Error> {
+    let mut headers = sqlx::query_file_as!(
         Header,
         "src/store/sale_page.sql",
         range.map(Range::start),
@@ -82,6 +83,9 @@ pub async fn page(
     )
     .fetch_all(&mut *connection)
     .await?;
+    let found = headers.len();
+    headers.truncate(sales_that_fit(page.size, headers.iter().map(|header| header.item_count)));
+    let more = headers.len() < found;
     let ids: Vec<_> = headers.iter().map(|header| header.transaction_id).collect();
     let mut by_sale: HashMap<Uuid, Vec<Item>> = HashMap::with_capacity(ids.len());
     for item in items(connection, &ids).await? {
@@ -91,7 +95,7 @@ pub async fn page(
         let items = by_sale.remove(&header.transaction_id).unwrap_or_default();
         header.with(items)
     };
-    Ok(headers.into_iter().map(whole).collect())
+    Ok(SalesPage { sales: headers.into_iter().map(whole).collect(), more })
 }
 
 /// The items of these sales, those of one sale in the order in which they were added.

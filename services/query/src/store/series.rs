@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
 
-use crate::domain::{Filter, Point, Range, Summary};
+use crate::domain::{Point, Range, SalesFilter, Summary};
 
 struct Row {
     start: DateTime<Utc>,
@@ -16,15 +16,17 @@ struct Row {
 
 /// The figures of each UTC day that the range touches, in order. Of the first and the last day only what lies in the
 /// range counts.
-pub async fn daily(connection: &mut PgConnection, range: Range, filter: &Filter) -> Result<Vec<Point>, sqlx::Error> {
+pub async fn daily(
+    connection: &mut PgConnection,
+    range: Range,
+    filter: &SalesFilter,
+) -> Result<Vec<Point>, sqlx::Error> {
     let rows = sqlx::query_file_as!(
         Row,
         "src/store/series_daily.sql",
         range.start(),
         range.end(),
         &filter.store_ids,
-        &filter.cashier_ids,
-        &filter.customer_ids,
         &filter.payment_methods,
     )
     .fetch_all(connection)

@@ -6,9 +6,7 @@ with sale as (
         transaction_time >= $1
         and transaction_time < $2
         and (cardinality($3::integer[]) = 0 or store_id = any($3))
-        and (cardinality($4::integer[]) = 0 or cashier_id = any($4))
-        and (cardinality($5::integer[]) = 0 or customer_id = any($5))
-        and (cardinality($6::text[]) = 0 or payment_method = any($6))
+        and (cardinality($4::text[]) = 0 or payment_method = any($4))
 )
 select
     coalesce(sum(sale.total_amount), 0) as "revenue!",

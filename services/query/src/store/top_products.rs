@@ -2,13 +2,13 @@
 
 use sqlx::PgConnection;
 
-use crate::domain::{Filter, Product, Range, Ranking};
+use crate::domain::{Product, Range, Ranking, SalesFilter};
 
 /// At most `limit` products, best first; products of equal figures in the order of their codes.
 pub async fn of(
     connection: &mut PgConnection,
     range: Range,
-    filter: &Filter,
+    filter: &SalesFilter,
     ranking: Ranking,
     limit: i32,
 ) -> Result<Vec<Product>, sqlx::Error> {
@@ -18,8 +18,6 @@ pub async fn of(
         range.start(),
         range.end(),
         &filter.store_ids,
-        &filter.cashier_ids,
-        &filter.customer_ids,
         &filter.payment_methods,
         ranking == Ranking::Quantity,
         i64::from(limit),

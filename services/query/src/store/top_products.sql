@@ -12,11 +12,9 @@ where
     sale.transaction_time >= $1
     and sale.transaction_time < $2
     and (cardinality($3::integer[]) = 0 or sale.store_id = any($3))
-    and (cardinality($4::integer[]) = 0 or sale.cashier_id = any($4))
-    and (cardinality($5::integer[]) = 0 or sale.customer_id = any($5))
-    and (cardinality($6::text[]) = 0 or sale.payment_method = any($6))
+    and (cardinality($4::text[]) = 0 or sale.payment_method = any($4))
 group by item.product_code
 order by
-    case when $7::boolean then sum(item.quantity)::numeric else sum(item.total_price) end desc,
+    case when $5::boolean then sum(item.quantity)::numeric else sum(item.total_price) end desc,
     item.product_code collate "C"
-limit $8
+limit $6

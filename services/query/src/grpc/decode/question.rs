@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::reader::Reader;
 use crate::domain::{
-    Consistency, Fault, Filter, Page, PageToken, Range, Ranking, Violation,
+    Consistency, Fault, Page, PageToken, Range, Ranking, SalesFilter, TransactionFilter, Violation,
     limits::{DEFAULT_PAGE_SIZE, DEFAULT_PRODUCTS, MAX_PAGE_SIZE, MAX_PRODUCTS},
 };
 
@@ -23,7 +23,7 @@ pub struct OneSale {
 /// A page of sales.
 pub struct Listing {
     pub range: Option<Range>,
-    pub filter: Filter,
+    pub filter: TransactionFilter,
     pub page: Page,
     pub consistency: Consistency,
 }
@@ -31,7 +31,7 @@ pub struct Listing {
 /// Figures of a range.
 pub struct Figures {
     pub range: Range,
-    pub filter: Filter,
+    pub filter: SalesFilter,
     pub consistency: Consistency,
 }
 
@@ -57,7 +57,7 @@ pub fn list_transactions(message: ListTransactionsRequest) -> Decoded<Listing> {
         Some(range) => reader.range(range).map(Some),
         None => Some(None),
     };
-    let filter = reader.filter(message.filter);
+    let filter = reader.transaction_filter(message.filter);
     let consistency = reader.consistency(message.consistency);
     let question = range.zip(filter);
     let after = match (message.page_token.as_str(), &question) {
@@ -79,7 +79,7 @@ pub fn list_transactions(message: ListTransactionsRequest) -> Decoded<Listing> {
 pub fn get_summary(message: GetSummaryRequest) -> Decoded<Figures> {
     let mut reader = Reader::new();
     let range = reader.range_or_default(message.range);
-    let filter = reader.filter(message.filter);
+    let filter = reader.sales_filter(message.filter);
     let consistency = reader.consistency(message.consistency);
     let asked = range.zip(filter).zip(consistency);
     reader.finish(asked.map(|((range, filter), consistency)| Figures { range, filter, consistency }))
@@ -94,7 +94,7 @@ pub fn get_revenue_series(message: GetRevenueSeriesRequest) -> Decoded<Figures> 
         Err(_) => Err(Fault::UnknownValue { actual: message.granularity }),
     };
     let granularity = reader.check("granularity", granularity);
-    let filter = reader.filter(message.filter);
+    let filter = reader.sales_filter(message.filter);
     let consistency = reader.consistency(message.consistency);
     let asked = granularity.and(range.zip(filter).zip(consistency));
     reader.finish(asked.map(|((range, filter), consistency)| Figures { range, filter, consistency }))
@@ -103,7 +103,7 @@ pub fn get_revenue_series(message: GetRevenueSeriesRequest) -> Decoded<Figures> 
 pub fn list_top_products(message: ListTopProductsRequest) -> Decoded<TopProducts> {
     let mut reader = Reader::new();
     let range = reader.range_or_default(message.range);
-    let filter = reader.filter(message.filter);
+    let filter = reader.sales_filter(message.filter);
     let consistency = reader.consistency(message.consistency);
     let limit = reader.count("limit", message.limit, DEFAULT_PRODUCTS, MAX_PRODUCTS);
     let ranking = match ProductRanking::try_from(message.ranking) {

@@ -5,14 +5,14 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use prost_types::Timestamp;
 use tandem_proto::{
-    sales::query::v1::{ReadConsistency, SalesFilter, TimeRange, read_consistency::Requirement},
+    sales::query::v1::{self as wire, ReadConsistency, TimeRange, read_consistency::Requirement},
     time::from_timestamp,
 };
 use tandem_replication::ConsistencyToken;
 use uuid::Uuid;
 
 use crate::domain::{
-    Consistency, Fault, Filter, Range, Violation, last_thirty_days,
+    Consistency, Fault, Range, SalesFilter, TransactionFilter, Violation, last_thirty_days,
     limits::{MAX_FILTER_VALUES, MAX_PAYMENT_METHOD},
 };
 
@@ -77,27 +77,36 @@ impl Reader {
         self.check(field, time.and_then(|time| moment(time).ok_or(Fault::MalformedTime)))
     }
 
-    pub fn filter(&mut self, filter: Option<SalesFilter>) -> Option<Filter> {
-        let SalesFilter { store_ids, cashier_ids, customer_ids, payment_methods } = filter.unwrap_or_default();
-        let methods = self.few("filter.payment_methods", payment_methods);
-        let payment_methods = methods.and_then(|methods| {
-            let coded = |(index, method): (usize, String)| {
-                let coded = if is_code(&method) { Ok(method) } else { Err(Fault::NotACode) };
-                self.check(format!("filter.payment_methods[{index}]"), coded)
-            };
-            // Collected twice, so that the second wrong one is found too.
-            let read: Vec<_> = methods.into_iter().enumerate().map(coded).collect();
-            read.into_iter().collect::<Option<Vec<_>>>()
-        });
+    pub fn sales_filter(&mut self, filter: Option<wire::SalesFilter>) -> Option<SalesFilter> {
+        let wire::SalesFilter { store_ids, payment_methods } = filter.unwrap_or_default();
         let store_ids = self.ids("filter.store_ids", store_ids);
-        let cashier_ids = self.ids("filter.cashier_ids", cashier_ids);
-        let customer_ids = self.ids("filter.customer_ids", customer_ids);
-        Some(Filter {
+        let payment_methods = self.codes("filter.payment_methods", payment_methods);
+        Some(SalesFilter { store_ids: store_ids?, payment_methods: payment_methods? })
+    }
+
+    pub fn transaction_filter(&mut self, filter: Option<wire::TransactionFilter>) -> Option<TransactionFilter> {
+        let filter = filter.unwrap_or_default();
+        let store_ids = self.ids("filter.store_ids", filter.store_ids);
+        let cashier_ids = self.ids("filter.cashier_ids", filter.cashier_ids);
+        let customer_ids = self.ids("filter.customer_ids", filter.customer_ids);
+        let payment_methods = self.codes("filter.payment_methods", filter.payment_methods);
+        Some(TransactionFilter {
             store_ids: store_ids?,
             cashier_ids: cashier_ids?,
             customer_ids: customer_ids?,
             payment_methods: payment_methods?,
         })
+    }
+
+    fn codes(&mut self, field: &str, codes: Vec<String>) -> Option<Vec<String>> {
+        let codes = self.few(field, codes)?;
+        let well_formed = |(index, code): (usize, &String)| {
+            let well_formed = if is_code(code) { Ok(()) } else { Err(Fault::NotACode) };
+            self.check(format!("{field}[{index}]"), well_formed).is_some()
+        };
+        // Counted, so that the second wrong one is found too.
+        let wrong = codes.iter().enumerate().map(well_formed).filter(|well_formed| !well_formed).count();
+        (wrong == 0).then_some(codes)
     }
 
     fn ids(&mut self, field: &str, ids: Vec<i32>) -> Option<Vec<i32>> {
@@ -130,6 +139,8 @@ impl Reader {
             }
             Some(Requirement::MaxStaleness(duration)) => {
                 let staleness = Duration::try_from(duration).map_err(|_| Fault::MalformedDuration);
+                let staleness =
+                    staleness.and_then(|long| if long.is_zero() { Err(Fault::NoStaleness) } else { Ok(long) });
                 self.check("consistency.max_staleness", staleness).map(Consistency::MaxStaleness)
             }
             Some(Requirement::Strong(true)) => Some(Consistency::Strong),

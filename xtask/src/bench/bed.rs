@@ -1,0 +1,80 @@
+//! Everything that is measured: a durable pair, the command service, and connections to look at both databases.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use sqlx::{Connection, PgConnection};
+
+use super::command_service::CommandService;
+use super::load::{Generator, STORE_THAT_IS_REFUSED};
+use super::programs::Programs;
+use crate::places::create_directory;
+use crate::postgres::{Login, READY_LIMIT, TestOptions, TestPair, wait_until_ready};
+use crate::service::Service;
+
+/// A pair with a command service. Dropping it stops everything and removes the directory.
+#[derive(Debug)]
+pub struct Bed {
+    // Stands before the pair, so that the service ends before its database does.
+    /// The service that is measured.
+    pub service: CommandService,
+    /// As administrator, to look and to count.
+    pub primary: PgConnection,
+    /// As administrator, to look and to count.
+    pub replica: PgConnection,
+    /// The load generator.
+    pub generator: Generator,
+    /// For files; the pair's leash ends whatever works here when this process is gone.
+    pub directory: PathBuf,
+    /// The databases: `fsync` on, replication on.
+    pub pair: TestPair,
+}
+
+impl Bed {
+    /// Starts everything; `service_settings` are environment variables of the command service.
+    ///
+    /// # Errors
+    ///
+    /// Something does not start.
+    pub async fn start(programs: &Programs, service_settings: &[(String, String)]) -> anyhow::Result<Bed> {
+        let pair = TestPair::bare(TestOptions { durable: true, ..TestOptions::default() }).await?;
+        for service in Service::BOTH {
+            pair.migrate(&programs.services, service).await?;
+        }
+        wait_until_ready(pair.replica(), READY_LIMIT).await?;
+        let directory = pair.directory().join("bench");
+        create_directory(&directory, 0o755)?;
+        let mut primary = PgConnection::connect(&pair.url(Login::PrimaryAdmin)).await?;
+        let replica = PgConnection::connect(&pair.url(Login::ReplicaAdmin)).await?;
+        plant(&mut primary).await?;
+        let service = CommandService::start(&pair, &programs.services, &directory, service_settings).await?;
+        let generator = Generator { program: programs.generator.clone(), directory: directory.clone() };
+        Ok(Bed { service, primary, replica, generator, directory, pair })
+    }
+
+    /// Has both databases look at their tables: what was planned on empty ones stays as slow as it was.
+    pub async fn analyze(&mut self) -> anyhow::Result<()> {
+        for connection in [&mut self.primary, &mut self.replica] {
+            sqlx::query("analyze").execute(connection).await.context("the tables can't be analyzed")?;
+        }
+        Ok(())
+    }
+
+    /// Writes out what is dirty, so that a round does not pay for the one before.
+    pub async fn checkpoint(&mut self) -> anyhow::Result<()> {
+        for connection in [&mut self.primary, &mut self.replica] {
+            sqlx::query("checkpoint").execute(connection).await.context("there can be no checkpoint")?;
+        }
+        Ok(())
+    }
+}
+
+/// Adds a constraint that no service knows of, so that only the database can refuse what breaks it.
+async fn plant(primary: &mut PgConnection) -> anyhow::Result<()> {
+    let statement = format!(
+        "alter table sales.sales_transaction \
+         add constraint bench_refuses_store check (store_id <> {STORE_THAT_IS_REFUSED})"
+    );
+    sqlx::query(sqlx::AssertSqlSafe(statement)).execute(primary).await.context("the constraint can't be planted")?;
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! The command line of `cargo xtask bench`.
+
+use std::process::ExitCode;
+
+use super::{load, write};
+
+/// How `bench` is called.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+/// What is measured.
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Sales written one by one: rows W1 to W4, against pgbench.
+    Write(write::Args),
+    /// The load generator, which the other commands run as a process of its own.
+    #[command(hide = true)]
+    Generate(load::Args),
+}
+
+/// Runs one measurement.
+///
+/// # Errors
+///
+/// It could not be run. A run that was void is no error but exit code 2, and a target that was missed is neither.
+pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.what {
+        What::Write(args) => write::run(args).await,
+        What::Generate(args) => load::run(args).await,
+    }
+}

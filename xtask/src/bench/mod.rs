@@ -1,0 +1,33 @@
+//! Measurements: `cargo xtask bench`.
+//!
+//! A figure counts only as a ratio between two things that were measured in turn in one run, and only where the answers
+//! were right: rows are counted, totals compared, both databases proved equal, or the run is void.
+//!
+//! Each subcommand has a room of its own ([`write`] is the first); what several need stands here: the load generator
+//! ([`load`]), the peer ([`pgbench`]), the databases and the service ([`Bed`]), and what a run tells ([`report`]).
+
+mod answers;
+mod batch_sizes;
+mod bed;
+mod command;
+mod command_service;
+mod disk;
+mod latencies;
+pub mod load;
+mod machine;
+mod measure;
+pub mod pgbench;
+mod plot;
+mod programs;
+mod replica_lag;
+pub mod report;
+mod side;
+mod statistics;
+mod usage;
+pub mod write;
+
+pub use answers::Void;
+pub use bed::Bed;
+pub use command::{Args, run};
+pub use latencies::Latencies;
+pub use programs::Profile;

@@ -1,0 +1,111 @@
+//! Rates by callers as a picture (SVG).
+
+use std::ops::Range;
+
+use anyhow::Context;
+use plotters::prelude::*;
+
+use super::side::Side;
+use super::statistics::Spread;
+
+/// Pixels of a page in a README.
+const SIZE: (u32, u32) = (720, 420);
+
+/// Room above the highest figure.
+const HEADROOM: f64 = 1.15;
+
+/// One line of the picture.
+#[derive(Debug)]
+pub struct Curve<'a> {
+    /// For the legend.
+    pub name: &'a str,
+    /// Its points, in any order.
+    pub sides: Vec<&'a Side>,
+}
+
+/// Draws sales a second by callers; bars show the lowest and the highest round.
+///
+/// # Errors
+///
+/// There is nothing to draw.
+pub fn rates(title: &str, curves: &[Curve<'_>]) -> anyhow::Result<String> {
+    let points: Vec<Vec<(f64, Spread)>> = curves.iter().map(points).collect();
+    let (callers, rates) = ranges(&points).context("there is nothing to draw")?;
+    let mut picture = String::new();
+    {
+        let area = SVGBackend::with_string(&mut picture, SIZE).into_drawing_area();
+        area.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(&area)
+            .caption(title, ("sans-serif", 20))
+            .margin(16)
+            .x_label_area_size(44)
+            .y_label_area_size(64)
+            .build_cartesian_2d(callers.log_scale(), rates)?;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .x_desc("callers")
+            .y_desc("sales a second (median; bars: lowest and highest round)")
+            .x_label_formatter(&|callers| format!("{callers:.0}"))
+            .y_label_formatter(&|rate| format!("{rate:.0}"))
+            .draw()?;
+        for ((curve, points), colour) in curves.iter().zip(&points).zip([RED, BLUE, BLACK].into_iter().cycle()) {
+            let line = points.iter().map(|(callers, rate)| (*callers, rate.median));
+            chart
+                .draw_series(LineSeries::new(line, colour.stroke_width(2)))?
+                .label(curve.name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+            chart.draw_series(points.iter().map(|(callers, rate)| {
+                ErrorBar::new_vertical(*callers, rate.low, rate.median, rate.high, colour.filled(), 8)
+            }))?;
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .background_style(WHITE)
+            .border_style(BLACK)
+            .draw()?;
+        area.present()?;
+    }
+    Ok(picture)
+}
+
+fn points(curve: &Curve<'_>) -> Vec<(f64, Spread)> {
+    let point = |side: &&Side| Some((f64::from(side.callers), Spread::of(&side.rates)?));
+    let mut points: Vec<(f64, Spread)> = curve.sides.iter().filter_map(point).collect();
+    points.sort_by(|one, other| one.0.total_cmp(&other.0));
+    points
+}
+
+/// From the fewest callers to the most, with some air, and from nothing to the highest rate.
+fn ranges(curves: &[Vec<(f64, Spread)>]) -> Option<(Range<f64>, Range<f64>)> {
+    let callers = Spread::of(&curves.iter().flatten().map(|point| point.0).collect::<Vec<_>>())?;
+    let highest = Spread::of(&curves.iter().flatten().map(|point| point.1.high).collect::<Vec<_>>())?.high;
+    Some((callers.low / 1.3..callers.high * 1.3, 0.0..(highest * HEADROOM).max(1.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::measure::Load;
+    use super::super::side::tests::sample;
+    use super::*;
+
+    #[test]
+    fn a_picture_names_its_curves_and_their_axes() {
+        let ours: Vec<Side> =
+            [8, 64].map(|callers| Side::of(Load::callers(callers), &[sample(100), sample(200)])).into();
+        let peer = Side::of(Load::Pgbench(8), &[sample(150)]);
+        let curves =
+            [Curve { name: "Tandem", sides: ours.iter().collect() }, Curve { name: "pgbench", sides: vec![&peer] }];
+        let picture = rates("Writes", &curves).unwrap();
+        assert!(picture.starts_with("<svg") && picture.trim_end().ends_with("</svg>"), "{picture}");
+        for word in ["Writes", "Tandem", "pgbench", "callers", "sales a second"] {
+            assert!(picture.contains(word), "{word} is missing in {picture}");
+        }
+    }
+
+    #[test]
+    fn nothing_to_draw_is_an_error() {
+        assert!(rates("Writes", &[Curve { name: "Tandem", sides: Vec::new() }]).is_err());
+    }
+}
