@@ -8,7 +8,9 @@ use std::{collections::BTreeSet, net::TcpListener, time::Duration};
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
 use tandem_proto::sales::{
-    command::v1::{UpdateTransactionRequest, sales_command_service_client::SalesCommandServiceClient},
+    command::v1::{
+        CreateTransactionRequest, UpdateTransactionRequest, sales_command_service_client::SalesCommandServiceClient,
+    },
     query::v1::{GetSummaryRequest, GetTransactionRequest, sales_query_service_client::SalesQueryServiceClient},
     v1::SalesTransaction,
 };
@@ -169,8 +171,11 @@ async fn each_call_leaves_one_line_of_json_and_no_line_holds_sql_a_password_or_a
 async fn metrics_count_calls_and_show_the_pool_and_how_stale_the_replica_is() {
     let command = serving(Service::Command, &[]).await;
     let query = serving(Service::Query, &[]).await;
-    let answer = commands(&command).create_transaction(create(sale(1, vec![item("A", 1, "1.00")]))).await.unwrap();
-    let answer = answer.into_inner();
+    let asked = create(sale(1, vec![item("A", 1, "1.00")]));
+    let answer = commands(&command).create_transaction(asked.clone()).await.unwrap().into_inner();
+    // A lane carries commands out; one that is only validated takes a connection of the pool.
+    let rehearsal = CreateTransactionRequest { validate_only: true, ..asked };
+    commands(&command).create_transaction(rehearsal).await.unwrap();
     let asked = GetTransactionRequest {
         transaction_id: answer.transaction.unwrap().transaction_id,
         consistency: after(&answer.consistency_token),
@@ -181,9 +186,12 @@ async fn metrics_count_calls_and_show_the_pool_and_how_stale_the_replica_is() {
 
     let of_command = [
         "grpc_server_handled_total{grpc_service=\"sales.command.v1.SalesCommandService\",\
-         grpc_method=\"CreateTransaction\",grpc_code=\"OK\"} 1",
+         grpc_method=\"CreateTransaction\",grpc_code=\"OK\"} 2",
         "grpc_server_handling_seconds_count{grpc_service=\"sales.command.v1.SalesCommandService\",\
-         grpc_method=\"CreateTransaction\"} 1",
+         grpc_method=\"CreateTransaction\"} 2",
+        "tandem_lane_batch_size_bucket{le=\"1\"} 1",
+        "tandem_lane_queue_seconds_count 1",
+        "tandem_lane_commit_seconds_count 1",
         "grpc_server_in_flight ",
         "database_pool_size{pool=\"tandem-command\"}",
         "database_pool_in_use{pool=\"tandem-command\"}",
