@@ -29,5 +29,3 @@ create schema tandem authorization tandem_owner;
 
 comment on schema sales is 'Sales transactions, as replicated.';
 comment on schema tandem is 'Machinery of the read side: watermarks.';
-
-reset role;
