@@ -51,13 +51,10 @@ pub fn all_fail(count: usize, error: DatabaseError) -> Results {
 
 /// The first gets the error with its cause, so that the cause is logged once.
 fn same_for_all(count: usize, error: StoreError) -> Results {
-    let mut results = Results::with_capacity(count);
     let is_unknown = matches!(error, StoreError::Database(DatabaseError::OutcomeUnknown { .. }));
-    results.push(Err(error));
     let other = || if is_unknown { DatabaseError::OutcomeUnknown { source: None } } else { DatabaseError::away() };
-    results.extend((1..count).map(|_| Err(other().into())));
-    results.truncate(count);
-    results
+    let others = std::iter::repeat_with(|| Err(other().into()));
+    std::iter::once(Err(error)).chain(others).take(count).collect()
 }
 
 const fn is_end_of_connection(error: &StoreError) -> bool {

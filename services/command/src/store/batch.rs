@@ -141,7 +141,7 @@ async fn keep_answers(
             (Some(request), Err(_)) => failed.push(request.request_id),
         }
     }
-    request_id::answer(&mut *connection, &answers).await?;
+    request_id::answer(&mut *connection, answers).await?;
     Ok(request_id::give_back(connection, &failed).await?)
 }
 

@@ -45,11 +45,11 @@ pub async fn claim(
 }
 
 /// Stores what was done for request ids that this transaction has claimed.
-pub async fn answer(connection: &mut PgConnection, answers: &[(Uuid, serde_json::Value)]) -> Result<(), sqlx::Error> {
+pub async fn answer(connection: &mut PgConnection, answers: Vec<(Uuid, serde_json::Value)>) -> Result<(), sqlx::Error> {
     if answers.is_empty() {
         return Ok(());
     }
-    let (ids, outcomes): (Vec<_>, Vec<_>) = answers.iter().cloned().unzip();
+    let (ids, outcomes): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
     sqlx::query!(
         "
         update tandem.request_id
