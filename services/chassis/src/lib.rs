@@ -26,6 +26,7 @@ pub mod background;
 pub mod database;
 pub mod deadline;
 pub mod health;
+mod json_lines;
 pub mod layers;
 pub mod listeners;
 pub mod metrics;

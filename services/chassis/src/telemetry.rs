@@ -6,6 +6,7 @@
 //! variables by itself. W3C `traceparent` is honoured either way.
 
 use std::io::{self, IsTerminal};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
@@ -21,6 +22,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+use crate::json_lines::{JsonFields, JsonLines};
 use crate::settings::{LogFormat, LogSettings};
 
 /// The standard variable whose presence turns the export of traces on.
@@ -50,6 +52,13 @@ pub enum TelemetryError {
     /// Telemetry was set up before in this process.
     #[error("telemetry was set up twice in one process")]
     Twice(#[from] TryInitError),
+}
+
+/// Whether traces leave this process.
+static EXPORTS_TRACES: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn exports_traces() -> bool {
+    EXPORTS_TRACES.load(Ordering::Relaxed)
 }
 
 /// Keeps the exporter of traces; shut it down last.
@@ -100,6 +109,7 @@ pub fn init(service: &'static str, settings: &LogSettings) -> Result<TelemetryGu
         .with(spans)
         .with(lines(format, terminal, io::stderr).with_filter(filter))
         .try_init()?;
+    EXPORTS_TRACES.store(traces.is_some(), Ordering::Relaxed);
     Ok(TelemetryGuard { traces })
 }
 
@@ -120,14 +130,7 @@ where
 {
     match format {
         LogFormat::Text => fmt::layer().with_ansi(colours).with_writer(writer).boxed(),
-        LogFormat::Json => fmt::layer()
-            .json()
-            .flatten_event(true)
-            // The call's span is the outermost one, not the current one.
-            .with_current_span(false)
-            .with_span_list(true)
-            .with_writer(writer)
-            .boxed(),
+        LogFormat::Json => fmt::layer().fmt_fields(JsonFields).event_format(JsonLines).with_writer(writer).boxed(),
     }
 }
 

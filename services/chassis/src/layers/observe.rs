@@ -26,9 +26,13 @@ use super::call::Call;
 use super::methods::MethodsStage;
 use super::{Next, Request, Response, Stage};
 use crate::status::{chain_of, code_name, with_reason};
+use crate::telemetry;
 
 /// Carries the caller's name for the call, and back ours if it had none.
 const REQUEST_ID: &str = "x-request-id";
+
+/// W3C's header: the trace that the caller is in.
+const TRACEPARENT: &str = "traceparent";
 
 /// Longest request id that is taken over: room for every scheme in use, none for an attack on logs.
 const MAX_REQUEST_ID: usize = 128;
@@ -113,7 +117,10 @@ impl Record {
         // Microseconds are enough, and more digits are noise.
         let duration_ms = (took.as_secs_f64() * 1_000_000.0).round() / 1_000.0;
         let cause = self.cause.as_deref();
-        self.span.record("rpc.grpc.status_code", code as i32);
+        if telemetry::exports_traces() {
+            // The line has the code by itself.
+            self.span.record("rpc.grpc.status_code", code as i32);
+        }
         let _entered = self.span.enter();
         if is_server_fault(code) {
             self.span.record("otel.status_code", "ERROR");
@@ -156,6 +163,15 @@ fn request_id(headers: &HeaderMap) -> String {
 }
 
 fn span_of(call: &Call, headers: &HeaderMap, request_id: &str) -> Span {
+    let parent = headers.contains_key(TRACEPARENT).then(|| TraceContextPropagator::new().extract(&Carrier(headers)));
+    let given = parent.as_ref().map(|parent| parent.span().span_context().trace_id());
+    let exports = telemetry::exports_traces();
+    let trace_id = match given {
+        Some(id) if id != TraceId::INVALID => Some(id),
+        // The exporter gives the span an id of its own.
+        _ if exports => None,
+        _ => Some(RandomIdGenerator::default().new_trace_id()),
+    };
     // At level ERROR, so that no filter takes the ids away from the lines inside.
     let span = tracing::error_span!(
         "call",
@@ -166,23 +182,19 @@ fn span_of(call: &Call, headers: &HeaderMap, request_id: &str) -> Span {
         rpc.service = call.service(),
         rpc.method = call.method(),
         rpc.grpc.status_code = tracing::field::Empty,
-        trace_id = tracing::field::Empty,
+        trace_id = trace_id.map(tracing::field::display),
         request_id,
         // Recorded by handlers whose message names its command; `request_id` is the header's and stays what it is.
         command_id = tracing::field::Empty,
     );
-    let parent = TraceContextPropagator::new().extract(&Carrier(headers));
-    // Fails where traces are not exported; the ids in the logs do not depend on it.
-    let exported = span.set_parent(parent.clone()).is_ok();
-    let trace_id = match exported {
-        true => span.context().span().span_context().trace_id(),
-        false => parent.span().span_context().trace_id(),
-    };
-    let trace_id = match trace_id {
-        TraceId::INVALID => RandomIdGenerator::default().new_trace_id(),
-        known => known,
-    };
-    span.record("trace_id", tracing::field::display(trace_id));
+    if let Some(parent) = parent.filter(|_| exports)
+        && let Err(error) = span.set_parent(parent)
+    {
+        tracing::debug!(%error, "the span has no parent");
+    }
+    if trace_id.is_none() {
+        span.record("trace_id", tracing::field::display(span.context().span().span_context().trace_id()));
+    }
     span
 }
 
