@@ -8,10 +8,11 @@ use tandem_chassis::deadline::Deadline;
 use tandem_proto::money::Currency;
 use tandem_proto::sales::command::v1::{
     AddItemRequest, AddItemResponse, CreateTransactionRequest, CreateTransactionResponse, DeleteItemRequest,
-    DeleteItemResponse, DeleteTransactionRequest, DeleteTransactionResponse, UpdateItemRequest, UpdateItemResponse,
-    UpdateTransactionRequest, UpdateTransactionResponse, sales_command_service_server::SalesCommandService,
+    DeleteItemResponse, DeleteTransactionRequest, DeleteTransactionResponse, ImportTransactionsRequest,
+    ImportTransactionsResponse, UpdateItemRequest, UpdateItemResponse, UpdateTransactionRequest,
+    UpdateTransactionResponse, sales_command_service_server::SalesCommandService,
 };
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
 
 use crate::{
     commit::Committer,
@@ -78,5 +79,14 @@ impl SalesCommandService for SalesCommands {
 
     async fn delete_item(&self, request: Request<DeleteItemRequest>) -> Result<Response<DeleteItemResponse>, Status> {
         encode::delete_item(self.submit(request, decode::delete_item).await?, &self.currency)
+    }
+
+    type ImportTransactionsStream = BoxStream<ImportTransactionsResponse>;
+
+    async fn import_transactions(
+        &self,
+        _: Request<Streaming<ImportTransactionsRequest>>,
+    ) -> Result<Response<Self::ImportTransactionsStream>, Status> {
+        Err(Status::unimplemented("not yet"))
     }
 }
