@@ -2,6 +2,7 @@
 
 mod decode;
 mod encode;
+mod import;
 mod status;
 
 use tandem_chassis::deadline::Deadline;
@@ -17,19 +18,21 @@ use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
 use crate::{
     commit::Committer,
     domain::{Command, Violation},
+    import::Importer,
     store::Receipt,
 };
 
 /// The write side of the contract.
 pub struct SalesCommands {
     committer: Committer,
+    importer: Importer,
     currency: Currency,
 }
 
 impl SalesCommands {
-    /// Answers with what `committer` does, all money in `currency`.
-    pub const fn new(committer: Committer, currency: Currency) -> Self {
-        Self { committer, currency }
+    /// Answers with what `committer` and `importer` do, all money in `currency`.
+    pub const fn new(committer: Committer, importer: Importer, currency: Currency) -> Self {
+        Self { committer, importer, currency }
     }
 
     async fn submit<M>(&self, request: Request<M>, decode: Decode<M>) -> Result<Receipt, Status> {
@@ -85,8 +88,8 @@ impl SalesCommandService for SalesCommands {
 
     async fn import_transactions(
         &self,
-        _: Request<Streaming<ImportTransactionsRequest>>,
+        request: Request<Streaming<ImportTransactionsRequest>>,
     ) -> Result<Response<Self::ImportTransactionsStream>, Status> {
-        Err(Status::unimplemented("not yet"))
+        Ok(Response::new(import::import(self.importer.clone(), request.into_inner(), self.currency.clone())))
     }
 }
