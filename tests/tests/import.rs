@@ -274,9 +274,7 @@ async fn rows_that_are_resent_from_the_first_must_be_what_they_were() {
 async fn of_two_streams_of_one_import_the_newer_wins_and_none_stores_a_row_twice() {
     const STORE: i32 = 10;
     let tandem = tandem().await;
-    for (commands, store_id) in
-        [(tandem.commands(), STORE), (tandem.another_command().await.unwrap(), STORE + 100)]
-    {
+    for (commands, store_id) in [(tandem.commands(), STORE), (tandem.another_command().await.unwrap(), STORE + 100)] {
         let start = new_import();
         let mut older = ImportStream::start(&tandem.commands(), &start).await.unwrap();
         older.rows(1, rows(store_id, 1..=100)).await;
