@@ -10,7 +10,7 @@ use tandem_proto::sales::command::v1::{
 };
 use tandem_tests::{
     Tandem, channel,
-    database::until,
+    database::{until, until_command_waits_for_a_lock},
     health,
     import::{ImportStream, new_import, resumed, rows},
     program::Program,
@@ -197,6 +197,27 @@ async fn a_service_that_ends_in_the_middle_says_so_after_its_chunk_and_does_not_
     let second = program(&pair, &[]).await;
     let receipt = send_all(&commands(&second), &start, 3_000, &mut 100).await.unwrap();
     assert_stored_once(&pair, 3_000, &receipt).await;
+}
+
+#[tokio::test]
+async fn a_chunk_that_is_being_written_when_the_service_ends_is_written_and_acknowledged() {
+    let pair = TestPair::start(TestOptions::default()).await.unwrap();
+    let program = program(&pair, &[]).await;
+    let mut holder = pair.primary().connect("tandem").await.unwrap();
+    let mut watcher = pair.primary().connect("tandem").await.unwrap();
+    let mut stream = ImportStream::start(&commands(&program), &new_import()).await.unwrap();
+    holder.execute("begin; lock table sales.sales_transaction in exclusive mode").await.unwrap();
+    stream.rows(1, rows(1, 1..=100)).await;
+    until_command_waits_for_a_lock(&mut watcher).await;
+    // Gathered while the first chunk is written: never begun.
+    stream.rows(101, rows(1, 101..=200)).await;
+    program.terminate().unwrap();
+    program.line(|line| line["message"] == "draining" && line["calls"] == 1).await.unwrap();
+    holder.execute("rollback").await.unwrap();
+    assert_eq!(stream.until(100).await.unwrap().acknowledged.unwrap().last_row_number, 100);
+    assert_eq!(reason(&stream.end().await.unwrap_err()), "SHUTTING_DOWN");
+    assert_eq!(program.ended().await.unwrap().0.code(), Some(0));
+    assert_eq!(counts(&mut watcher).await, (100, 100, 200));
 }
 
 #[tokio::test]
