@@ -22,6 +22,10 @@ use crate::{
 /// Where one command's locks hold up the others of its batch, they hold them up no longer than this.
 const MAX_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Rows that end a batch, whatever room it has: callers of single sales don't wait for many batches of others. Some
+/// tenths of a second of work.
+const MAX_ROWS: usize = 10_000;
+
 /// A command that waits for its turn.
 pub struct Waiting {
     pub command: Command,
@@ -59,9 +63,12 @@ impl Lane {
         if taken.is_empty() {
             taken.push(self.queue.recv().await?);
         }
+        let mut rows: usize = taken.iter().map(|waiting| waiting.command.change.rows()).sum();
         while taken.len() < self.batch
+            && rows < MAX_ROWS
             && let Ok(waiting) = self.queue.try_recv()
         {
+            rows += waiting.command.change.rows();
             taken.push(waiting);
         }
         let mut request_ids = HashSet::with_capacity(taken.len());

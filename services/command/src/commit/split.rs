@@ -32,7 +32,10 @@ pub async fn write(connection: &mut LaneConnection, commands: &[Command], patien
                 results.extend(all_fail(commands.len() - end, DatabaseError::away()));
                 return (results, false);
             }
-            Err(error) if part.len() == 1 => results.push(Err(error)),
+            Err(error) if part.len() == 1 => {
+                let named = timeout(SILENCE, store::name_culprit(connection, &part[0], error)).await;
+                results.push(Err(named.unwrap_or_else(|_| DatabaseError::away().into())));
+            }
             Err(error) => {
                 tracing::debug!(commands = part.len(), %error, "a batch is halved");
                 let middle = start + part.len() / 2;

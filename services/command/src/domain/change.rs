@@ -38,6 +38,8 @@ pub struct Request {
 pub enum Change {
     /// Store a new sale.
     Create(NewSale),
+    /// Store new sales, at least one: all of them or none.
+    CreateAll(Vec<NewSale>),
     /// Do something to a sale that is stored.
     Existing {
         /// Which sale.
@@ -155,9 +157,23 @@ impl Change {
     /// The sale that must be there for the change; `None` for a new one.
     pub const fn target(&self) -> Option<Uuid> {
         match self {
-            Self::Create(_) => None,
+            Self::Create(_) | Self::CreateAll(_) => None,
             Self::Existing { transaction_id, .. } => Some(*transaction_id),
         }
+    }
+
+    /// The sales that it stores anew; `None` for a change of a stored one.
+    pub const fn new_sales(&self) -> Option<&[NewSale]> {
+        match self {
+            Self::Create(new) => Some(std::slice::from_ref(new)),
+            Self::CreateAll(new) => Some(new.as_slice()),
+            Self::Existing { .. } => None,
+        }
+    }
+
+    /// How many rows it writes, roughly.
+    pub fn rows(&self) -> usize {
+        self.new_sales().map_or(1, |new| new.iter().map(|sale| 1 + sale.items().len()).sum())
     }
 }
 
@@ -252,15 +268,17 @@ impl NewSale {
         }
     }
 
-    /// The sale as it was stored first by an earlier call with the same content; `None` where it can't have been this
-    /// content, since it had another number of items.
-    pub fn stored_before(&self, transaction_id: Uuid, item_ids: &[Uuid], created_at: DateTime<Utc>) -> Option<Sale> {
-        let mut sale = Self { transaction_id, ..self.clone() }.stored_at(created_at);
-        if sale.items.len() != item_ids.len() {
-            return None;
-        }
-        for (item, item_id) in sale.items.iter_mut().zip(item_ids) {
-            item.item_id = *item_id;
+    /// Its id, then its items' ids, as they get them.
+    pub fn ids(&self) -> impl Iterator<Item = Uuid> {
+        std::iter::once(self.transaction_id).chain(self.items.iter().map(|item| item.item_id))
+    }
+
+    /// The sale as it was stored first by an earlier call with the same content, which got the next of these ids, in the
+    /// order of [`NewSale::ids`]; `None` where they are too few.
+    pub fn stored_before(&self, ids: &mut impl Iterator<Item = Uuid>, created_at: DateTime<Utc>) -> Option<Sale> {
+        let mut sale = Self { transaction_id: ids.next()?, ..self.clone() }.stored_at(created_at);
+        for item in &mut sale.items {
+            item.item_id = ids.next()?;
         }
         Some(sale)
     }

@@ -51,6 +51,17 @@ pub enum Fault {
     /// A sale without items.
     #[error("must have at least one item")]
     NoItems,
+    /// A batch of no sales.
+    #[error("must have at least one sale")]
+    NoSales,
+    /// More sales than allowed.
+    #[error("must have at most {max} sales, has {actual}; import more than that")]
+    TooManySales {
+        /// Allowed.
+        max: usize,
+        /// Found.
+        actual: usize,
+    },
     /// Units and nanos disagree, or nanos are out of range.
     #[error("must have nanos between -999,999,999 and 999,999,999, of the same sign as units")]
     MalformedMoney,
@@ -125,6 +136,8 @@ impl Fault {
             Self::OutOfRange { .. } => "OUT_OF_RANGE",
             Self::TooManyItems { .. } => "TOO_MANY_ITEMS",
             Self::NoItems => "NO_ITEMS",
+            Self::NoSales => "NO_SALES",
+            Self::TooManySales { .. } => "TOO_MANY_SALES",
             Self::MalformedMoney => "MALFORMED_MONEY",
             Self::Negative => "NEGATIVE",
             Self::TooManyDecimals => "TOO_MANY_DECIMALS",
@@ -143,6 +156,9 @@ impl Fault {
     }
 }
 
+/// Where a sale stands in the requests that hold one.
+const SALE: &str = "transaction.";
+
 /// A fault and the field that has it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Violation {
@@ -156,5 +172,21 @@ impl Violation {
     /// A fault at a field.
     pub fn new(field: impl Into<String>, fault: Fault) -> Self {
         Self { field: field.into(), fault }
+    }
+
+    /// The same fault, seen from the sale that it is in: `items[2].quantity`.
+    #[must_use]
+    pub fn in_sale(self) -> Self {
+        match self.field.strip_prefix(SALE) {
+            Some(field) => Self { field: field.to_owned(), ..self },
+            None => self,
+        }
+    }
+
+    /// The same fault in a sale of a batch: `transactions[17].items[2].quantity`.
+    #[must_use]
+    pub fn in_batch(self, index: usize) -> Self {
+        let Self { field, fault } = self.in_sale();
+        Self { field: format!("transactions[{index}].{field}"), fault }
     }
 }

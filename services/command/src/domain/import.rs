@@ -14,8 +14,6 @@ pub const MAX_REFUSED: i64 = 10_000;
 pub const MAX_ROWS: i64 = 500_000_000;
 /// Fields that one refused row names, as in the details of an error.
 const MAX_FIELDS: usize = 20;
-/// Where callers' rows stand in the messages that the checks of a sale know.
-const SALE: &str = "transaction.";
 
 /// A hash over the content of all rows up to one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -100,18 +98,12 @@ impl Refusal {
     /// Why a row is refused; without a violation it is the database that refuses it.
     pub fn new(row_number: i64, violations: &[Violation]) -> Self {
         let reason = if violations.is_empty() { "REFUSED_BY_DATABASE" } else { "INVALID_FIELDS" };
-        let field = |Violation { field, fault }: &Violation| RefusedField {
-            field: in_sale(field).to_owned(),
-            reason: fault.reason().into(),
-            description: fault.to_string(),
+        let field = |violation: &Violation| {
+            let Violation { field, fault } = violation.clone().in_sale();
+            RefusedField { field, reason: fault.reason().into(), description: fault.to_string() }
         };
         Self { row_number, reason: reason.into(), fields: violations.iter().take(MAX_FIELDS).map(field).collect() }
     }
-}
-
-/// The path of a field in its sale, out of its path in a request that holds the sale.
-pub fn in_sale(field: &str) -> &str {
-    field.strip_prefix(SALE).unwrap_or(field)
 }
 
 /// Why a row can't be taken.

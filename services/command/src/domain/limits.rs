@@ -4,6 +4,8 @@ use rust_decimal::Decimal;
 
 /// Items of one sale. A till's longest receipt fits many times over; a lane's batch stays small.
 pub const MAX_ITEMS: usize = 500;
+/// Sales of one batch that is stored as a whole: more would hold up the callers behind it, and an import is made for them.
+pub const MAX_SALES: usize = 500;
 /// Characters of a product code.
 pub const MAX_PRODUCT_CODE: usize = 50;
 /// Characters of a product name.

@@ -8,7 +8,7 @@ use super::{
     etag::Etag,
     fault::{Fault, Violation},
     identity::{CashierId, CustomerId, StoreId},
-    limits::{MAX_FUTURE_SECONDS, MAX_ITEMS, MIN_TRANSACTION_TIME},
+    limits::{MAX_FUTURE_SECONDS, MAX_ITEMS, MAX_SALES, MIN_TRANSACTION_TIME},
     line::Line,
     money::Amount,
     text::PaymentMethod,
@@ -116,6 +116,15 @@ pub fn item_count(count: usize) -> Result<(), Fault> {
         0 => Err(Fault::NoItems),
         1..=MAX_ITEMS => Ok(()),
         actual => Err(Fault::TooManyItems { max: MAX_ITEMS, actual }),
+    }
+}
+
+/// Checks how many sales a batch has.
+pub fn sale_count(count: usize) -> Result<(), Fault> {
+    match count {
+        0 => Err(Fault::NoSales),
+        1..=MAX_SALES => Ok(()),
+        actual => Err(Fault::TooManySales { max: MAX_SALES, actual }),
     }
 }
 

@@ -5,8 +5,8 @@ use tandem_proto::{
     money::Currency,
     sales::{
         command::v1::{
-            AddItemResponse, CreateTransactionResponse, DeleteItemResponse, DeleteTransactionResponse,
-            UpdateItemResponse, UpdateTransactionResponse,
+            AddItemResponse, BatchCreateTransactionsResponse, CreateTransactionResponse, DeleteItemResponse,
+            DeleteTransactionResponse, UpdateItemResponse, UpdateTransactionResponse,
         },
         v1::{SalesItem, SalesTransaction},
     },
@@ -16,7 +16,7 @@ use tonic::{Response, Status, metadata::MetadataValue};
 
 use super::status;
 use crate::{
-    domain::{Item, Sale, identity::CustomerId},
+    domain::{Etag, Item, Sale, identity::CustomerId},
     store::{Outcome, Receipt},
 };
 
@@ -25,8 +25,8 @@ macro_rules! whole_sale {
     ($name:ident, $response:ident) => {
         pub fn $name(receipt: Receipt, currency: &Currency) -> Result<Response<$response>, Status> {
             let consistency_token = token(&receipt);
-            let etag = receipt.outcome.etag().to_string();
             let Outcome::Stored(sale) = &receipt.outcome else { return Err(status::wrong_outcome()) };
+            let etag = sale.etag().to_string();
             let transaction = Some(transaction(sale, currency));
             Ok(respond($response { transaction, etag, consistency_token }, &receipt))
         }
@@ -39,13 +39,23 @@ whole_sale!(add_item, AddItemResponse);
 whole_sale!(update_item, UpdateItemResponse);
 whole_sale!(delete_item, DeleteItemResponse);
 
+pub fn batch_create_transactions(
+    receipt: Receipt,
+    currency: &Currency,
+) -> Result<Response<BatchCreateTransactionsResponse>, Status> {
+    let Outcome::StoredAll(sales) = &receipt.outcome else { return Err(status::wrong_outcome()) };
+    let transactions = sales.iter().map(|sale| transaction(sale, currency)).collect();
+    let consistency_token = token(&receipt);
+    Ok(respond(BatchCreateTransactionsResponse { transactions, consistency_token }, &receipt))
+}
+
 pub fn delete_transaction(
     receipt: Receipt,
     _currency: &Currency,
 ) -> Result<Response<DeleteTransactionResponse>, Status> {
     let consistency_token = token(&receipt);
-    let etag = receipt.outcome.etag().to_string();
-    let Outcome::Deleted { transaction_id, .. } = &receipt.outcome else { return Err(status::wrong_outcome()) };
+    let Outcome::Deleted { transaction_id, version } = &receipt.outcome else { return Err(status::wrong_outcome()) };
+    let etag = Etag::of_version(*version).to_string();
     let transaction_id = transaction_id.to_string();
     Ok(respond(DeleteTransactionResponse { transaction_id, etag, consistency_token }, &receipt))
 }

@@ -8,10 +8,11 @@ mod status;
 use tandem_chassis::deadline::Deadline;
 use tandem_proto::money::Currency;
 use tandem_proto::sales::command::v1::{
-    AddItemRequest, AddItemResponse, CreateTransactionRequest, CreateTransactionResponse, DeleteItemRequest,
-    DeleteItemResponse, DeleteTransactionRequest, DeleteTransactionResponse, ImportTransactionsRequest,
-    ImportTransactionsResponse, UpdateItemRequest, UpdateItemResponse, UpdateTransactionRequest,
-    UpdateTransactionResponse, sales_command_service_server::SalesCommandService,
+    AddItemRequest, AddItemResponse, BatchCreateTransactionsRequest, BatchCreateTransactionsResponse,
+    CreateTransactionRequest, CreateTransactionResponse, DeleteItemRequest, DeleteItemResponse,
+    DeleteTransactionRequest, DeleteTransactionResponse, ImportTransactionsRequest, ImportTransactionsResponse,
+    UpdateItemRequest, UpdateItemResponse, UpdateTransactionRequest, UpdateTransactionResponse,
+    sales_command_service_server::SalesCommandService,
 };
 use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
 
@@ -56,6 +57,16 @@ impl SalesCommandService for SalesCommands {
         request: Request<CreateTransactionRequest>,
     ) -> Result<Response<CreateTransactionResponse>, Status> {
         encode::create_transaction(self.submit(request, decode::create_transaction).await?, &self.currency)
+    }
+
+    async fn batch_create_transactions(
+        &self,
+        request: Request<BatchCreateTransactionsRequest>,
+    ) -> Result<Response<BatchCreateTransactionsResponse>, Status> {
+        encode::batch_create_transactions(
+            self.submit(request, decode::batch_create_transactions).await?,
+            &self.currency,
+        )
     }
 
     async fn update_transaction(

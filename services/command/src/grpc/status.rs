@@ -11,10 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt as _};
 
 use crate::{
-    domain::{
-        ChangeError, Violation,
-        import::{SequenceError, in_sale},
-    },
+    domain::{ChangeError, Violation, import::SequenceError},
     import::ImportError,
     store::{ImportWriteError, StoreError},
 };
@@ -54,6 +51,10 @@ pub fn of(error: StoreError, can_retry: bool) -> Status {
             let message = "this request id was used for another command; make a new id for each command";
             precondition("REQUEST_ID_REUSED", &request_id.to_string(), message)
         }
+        StoreError::InBatch { index, error } => match *error {
+            StoreError::Refused(violation) => invalid(&[violation.in_batch(index)]),
+            error => of_element(index, of(error, can_retry)),
+        },
         StoreError::StoredSaleInvalid(_) => internal(ERROR_DOMAIN, "STORED_SALE_INVALID", error),
         StoreError::Answer(_) => internal(ERROR_DOMAIN, "STORED_ANSWER_INVALID", error),
         StoreError::AnswerLost { .. } => internal(ERROR_DOMAIN, "STORED_ANSWER_INVALID", error),
@@ -71,6 +72,16 @@ pub fn of(error: StoreError, can_retry: bool) -> Status {
         }
         StoreError::Database(error) => of_database(ERROR_DOMAIN, error),
     }
+}
+
+/// The failure of one sale of a batch, which names it.
+fn of_element(index: usize, failure: Status) -> Status {
+    let element = format!("transactions[{index}]");
+    let mut details = failure.get_error_details();
+    details.add_bad_request_violation(&element, failure.message());
+    let named = Status::with_error_details(failure.code(), format!("{element}: {}", failure.message()), details);
+    // The private cause goes with it.
+    with_source(named, failure)
 }
 
 /// What the end of an import's stream means to the caller, who can resume.
@@ -153,8 +164,9 @@ fn of_row(row_number: i64, mut violations: Vec<Violation>) -> Status {
         let message = format!("{row} was refused by the database; nothing was stored");
         return Status::with_error_details(Code::InvalidArgument, message, details);
     }
+    violations = violations.into_iter().map(Violation::in_sale).collect();
     for violation in &mut violations {
-        violation.field = format!("{row}.{}", in_sale(&violation.field));
+        violation.field = format!("{row}.{}", violation.field);
     }
     invalid(&violations)
 }

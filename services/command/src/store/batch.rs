@@ -15,9 +15,16 @@ use tandem_chassis::database::DatabaseError;
 use uuid::Uuid;
 
 use super::{
-    connection::LaneConnection, create, error::StoreError, item, outcome::Outcome, outcome::Receipt, request_id, sale,
+    connection::LaneConnection,
+    create::{self, Creation},
+    culprit,
+    error::StoreError,
+    item,
+    outcome::Outcome,
+    outcome::Receipt,
+    request_id, sale,
 };
-use crate::domain::{Change, Command, NewSale, Request, Sale, check_etag, sale::to_microseconds};
+use crate::domain::{Change, Command, Request, Sale, check_etag, sale::to_microseconds};
 
 type Results = Vec<Result<Receipt, StoreError>>;
 type Outcomes = Vec<Result<Outcome, StoreError>>;
@@ -28,7 +35,7 @@ type Outcomes = Vec<Result<Outcome, StoreError>>;
 /// written, unless the error is [`DatabaseError::OutcomeUnknown`].
 pub async fn write(lane: &mut LaneConnection, commands: &[Command], patience: Duration) -> Result<Results, StoreError> {
     let now = to_microseconds(Utc::now());
-    let new_sales: Option<Vec<_>> = commands.iter().map(new_sale).collect();
+    let new_sales: Option<Vec<_>> = commands.iter().map(Creation::of).collect();
     let done = match new_sales {
         Some(new_sales) => create_all(&mut lane.connection, &new_sales, now).await?,
         None => change_all(&mut lane.connection, commands, patience).await?,
@@ -39,38 +46,39 @@ pub async fn write(lane: &mut LaneConnection, commands: &[Command], patience: Du
     Ok(done.into_iter().map(|done| done.map(receipt)).collect())
 }
 
-type Done = Vec<Result<(Outcome, bool), StoreError>>;
-
-fn new_sale(command: &Command) -> Option<(&Command, &NewSale)> {
+/// The refusal of one command, which names the sale that was refused where the command stores several.
+pub async fn name_culprit(lane: &mut LaneConnection, command: &Command, refusal: StoreError) -> StoreError {
     match &command.change {
-        Change::Create(new) => Some((command, new)),
-        _ => None,
+        Change::CreateAll(new) => culprit::name(&mut lane.connection, new, refusal).await,
+        Change::Create(_) | Change::Existing { .. } => refusal,
     }
 }
+
+type Done = Vec<Result<(Outcome, bool), StoreError>>;
 
 /// New sales only: one statement, which commits by itself.
 async fn create_all(
     connection: &mut PgConnection,
-    new_sales: &[(&Command, &NewSale)],
+    creations: &[Creation<'_>],
     now: DateTime<Utc>,
 ) -> Result<Done, StoreError> {
-    let stored = create::insert(&mut *connection, new_sales, now).await.map_err(|error| match error.into() {
+    let stored = create::insert(&mut *connection, creations, now).await.map_err(|error| match error.into() {
         // The statement may have committed before the connection broke.
         StoreError::Database(error @ DatabaseError::Unavailable { .. }) => outcome_unknown(error),
         error => error,
     })?;
-    let left = |(command, new): &(&Command, &NewSale)| {
-        command.request.filter(|_| !stored.contains(&new.transaction_id())).map(|request| request.request_id)
-    };
-    let left: Vec<_> = new_sales.iter().filter_map(left).collect();
+    let is_stored = |creation: &Creation<'_>| stored.contains(&creation.name());
+    let left = creations.iter().filter(|creation| !is_stored(creation)).filter_map(|creation| creation.command.request);
+    let left: Vec<_> = left.map(|request| request.request_id).collect();
     let mut first = first_answers(connection, &left).await.map_err(outcome_unknown)?;
-    let done = |(command, new): &(&Command, &NewSale)| {
-        if stored.contains(&new.transaction_id()) {
-            return Ok((Outcome::Stored(new.stored_at(now)), false));
+    let done = |creation: &Creation<'_>| {
+        if !is_stored(creation) {
+            return replay(creation.command, &mut first);
         }
-        replay(command, &mut first)
+        let sales = creation.new.iter().map(|new| new.stored_at(now)).collect();
+        Ok((Outcome::of_new(&creation.command.change, sales), false))
     };
-    Ok(new_sales.iter().map(done).collect())
+    Ok(creations.iter().map(done).collect())
 }
 
 /// Any commands: one transaction of several statements, however many commands there are.
@@ -170,10 +178,10 @@ pub async fn apply(connection: &mut PgConnection, changes: &[&Change]) -> Result
 
 fn change_one(change: &Change, current: &mut HashMap<Uuid, Sale>, now: DateTime<Utc>) -> Result<Outcome, StoreError> {
     let (transaction_id, etag, action) = match change {
-        Change::Create(new) => {
-            let sale = new.stored_at(now);
-            current.insert(sale.transaction_id, sale.clone());
-            return Ok(Outcome::Stored(sale));
+        Change::Create(_) | Change::CreateAll(_) => {
+            let sales: Vec<_> = change.new_sales().into_iter().flatten().map(|new| new.stored_at(now)).collect();
+            current.extend(sales.iter().map(|sale| (sale.transaction_id, sale.clone())));
+            return Ok(Outcome::of_new(change, sales));
         }
         Change::Existing { transaction_id, etag, action } => (*transaction_id, *etag, action),
     };

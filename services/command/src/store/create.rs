@@ -1,4 +1,4 @@
-//! Many new sales in one statement, which is a database transaction of its own.
+//! New sales of many commands in one statement, which is a database transaction of its own.
 
 use std::collections::HashSet;
 
@@ -9,31 +9,76 @@ use uuid::Uuid;
 use super::{item, sale};
 use crate::domain::{Command, NewSale};
 
-/// Stores those of these new sales whose request ids are new or absent, and says which.
+/// A command that stores new sales, at least one.
+pub struct Creation<'a> {
+    pub command: &'a Command,
+    pub new: &'a [NewSale],
+}
+
+impl<'a> Creation<'a> {
+    /// `None` for a command that does something else.
+    pub fn of(command: &'a Command) -> Option<Self> {
+        Some(Self { command, new: command.change.new_sales()? })
+    }
+
+    /// The id of its first sale: the sales of one command are stored together, so that it stands for them all.
+    pub fn name(&self) -> Uuid {
+        self.new[0].transaction_id()
+    }
+}
+
+/// Request ids to claim, in columns.
+#[derive(Default)]
+struct Claims {
+    request_id: Vec<Uuid>,
+    payload_hash: Vec<Vec<u8>>,
+    transaction_id: Vec<Uuid>,
+    item_ids: Vec<Vec<u8>>,
+}
+
+impl Claims {
+    fn push(&mut self, creation: &Creation<'_>) {
+        let Some(request) = creation.command.request else { return };
+        self.request_id.push(request.request_id);
+        self.payload_hash.push(request.payload_hash.to_vec());
+        self.transaction_id.push(creation.name());
+        // Its own id stands in a column of its own.
+        let further = creation.new.iter().flat_map(NewSale::ids).skip(1);
+        self.item_ids.push(further.flat_map(Uuid::into_bytes).collect());
+    }
+}
+
+/// Stores the new sales of those commands whose request ids are new or absent, and says which sales those are.
 ///
 /// One statement: request ids are claimed first, headers are written for what was claimed, items for the headers that
 /// were written. Each part reads the one before it, which fixes the order, also that of the rows in the WAL.
 pub async fn insert(
     connection: &mut PgConnection,
-    commands: &[(&Command, &NewSale)],
+    creations: &[Creation<'_>],
     now: DateTime<Utc>,
 ) -> Result<HashSet<Uuid>, sqlx::Error> {
-    let mut request_id: Vec<Option<Uuid>> = Vec::with_capacity(commands.len());
-    let mut payload_hash: Vec<Option<Vec<u8>>> = Vec::with_capacity(commands.len());
-    let mut item_ids: Vec<Vec<u8>> = Vec::with_capacity(commands.len());
+    let mut claims = Claims::default();
+    // The claim that a sale needs: `None` for a command without a request id.
+    let mut claim: Vec<Option<Uuid>> = Vec::with_capacity(creations.len());
     let (mut headers, mut lines) = (sale::Columns::default(), item::Columns::default());
-    for (command, new) in commands {
-        request_id.push(command.request.map(|request| request.request_id));
-        payload_hash.push(command.request.map(|request| request.payload_hash.to_vec()));
-        headers.push_new(new);
-        item_ids.push(new.items().iter().flat_map(|item| item.item_id.into_bytes()).collect());
-        new.items().iter().for_each(|item| lines.push(new.transaction_id(), item));
+    for creation in creations {
+        claims.push(creation);
+        let needed = creation.command.request.map(|_| creation.name());
+        for new in creation.new {
+            claim.push(needed);
+            headers.push_new(new);
+            new.items().iter().for_each(|item| lines.push(new.transaction_id(), item));
+        }
     }
     let stored = sqlx::query_file_scalar!(
         "src/store/create.sql",
+        now,
+        &claims.request_id,
+        &claims.payload_hash,
+        &claims.transaction_id,
+        &claims.item_ids,
         &headers.transaction_id,
-        &request_id as &[Option<Uuid>],
-        &payload_hash as &[Option<Vec<u8>>],
+        &claim as &[Option<Uuid>],
         &headers.transaction_time,
         &headers.cashier_id,
         &headers.store_id,
@@ -41,7 +86,6 @@ pub async fn insert(
         &headers.total_amount,
         &headers.total_discount,
         &headers.customer_id as &[Option<i32>],
-        now,
         &lines.item_id,
         &lines.transaction_id,
         &lines.product_code,
@@ -51,7 +95,6 @@ pub async fn insert(
         &lines.unit_price,
         &lines.discount,
         &lines.total_price,
-        &item_ids,
     )
     .fetch_all(connection)
     .await?;

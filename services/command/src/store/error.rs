@@ -26,6 +26,15 @@ pub enum StoreError {
     /// A constraint of the schema refused a value that the domain let pass.
     #[error("a constraint of the schema refused a value")]
     Refused(Violation),
+    /// The database refused one sale of a batch, and with it the batch.
+    #[error("sale {index} of the batch was refused")]
+    InBatch {
+        /// Which one, counted from 0.
+        index: usize,
+        /// Why.
+        #[source]
+        error: Box<StoreError>,
+    },
     /// What is stored breaks a rule of the domain: somebody wrote it past this service.
     #[error("a stored sale breaks a rule: {field} {fault}", field = .0.field, fault = .0.fault)]
     StoredSaleInvalid(Violation),

@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | [`connection`] | the connection of a lane, which outlives its batches |
 //! | [`batch`] | many callers' commands, one database transaction |
+//! | [`create`] | new sales of many commands in one statement |
+//! | [`culprit`] | which sale of a batch the database refuses |
 //! | [`rehearsal`] | a command that is only validated |
 //! | [`request_id`] | table `tandem.request_id`: the first answer to each request id |
 //! | [`sale`] | table `sales.sales_transaction` |
@@ -16,6 +18,7 @@
 mod batch;
 mod connection;
 mod create;
+mod culprit;
 mod error;
 mod import;
 mod import_connection;
@@ -28,7 +31,7 @@ mod request_id;
 mod sale;
 mod watermark;
 
-pub use batch::write;
+pub use batch::{name_culprit, write};
 pub use connection::LaneConnection;
 pub use error::StoreError;
 pub use import::remove_older_imports;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tandem_replication::ConsistencyToken;
 use uuid::Uuid;
 
-use crate::domain::{Etag, Sale};
+use crate::domain::{Change, Sale};
 
 /// What a command did. Stored as JSON with its request id, so a field that is added later needs a default.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -12,6 +12,8 @@ use crate::domain::{Etag, Sale};
 pub enum Outcome {
     /// This is the sale now.
     Stored(Sale),
+    /// These sales are there now, in the order in which they were given.
+    StoredAll(Vec<Sale>),
     /// The sale is gone.
     Deleted {
         /// Which one.
@@ -33,11 +35,15 @@ pub struct Receipt {
 }
 
 impl Outcome {
-    /// Names the version that the command left, or deleted.
-    pub const fn etag(&self) -> Etag {
-        match self {
-            Self::Stored(sale) => sale.etag(),
-            Self::Deleted { version, .. } => Etag::of_version(*version),
+    /// What a command that stores new sales has done.
+    ///
+    /// # Panics
+    ///
+    /// Where a command for one sale has stored none.
+    pub fn of_new(change: &Change, mut sales: Vec<Sale>) -> Self {
+        match change {
+            Change::CreateAll(_) => Self::StoredAll(sales),
+            Change::Create(_) | Change::Existing { .. } => Self::Stored(sales.pop().expect("one sale was stored")),
         }
     }
 }

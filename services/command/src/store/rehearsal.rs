@@ -4,8 +4,8 @@ use futures::FutureExt as _;
 use sqlx::{Connection as _, PgConnection};
 use tandem_chassis::{database::Database, deadline::Deadline};
 
-use super::{batch, error::StoreError, outcome::Outcome};
-use crate::domain::Command;
+use super::{batch, culprit, error::StoreError, outcome::Outcome};
+use crate::domain::{Change, Command};
 
 /// Says what the command would do, and leaves no trace.
 pub async fn rehearse(database: &Database, command: Command, deadline: Deadline) -> Result<Outcome, StoreError> {
@@ -16,5 +16,8 @@ async fn roll_back(connection: &mut PgConnection, command: Command) -> Result<Ou
     let mut savepoint = connection.begin().await?;
     let done = batch::apply(&mut savepoint, &[&command.change]).await;
     savepoint.rollback().await?;
-    done?.pop().expect("one command has one outcome")
+    match (done, &command.change) {
+        (Err(refusal), Change::CreateAll(new)) => Err(culprit::name(connection, new, refusal).await),
+        (done, _) => done?.pop().expect("one command has one outcome"),
+    }
 }

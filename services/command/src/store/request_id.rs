@@ -7,7 +7,7 @@ use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::{error::StoreError, outcome::Outcome};
-use crate::domain::{Change, Command, Request};
+use crate::domain::{Command, Request};
 
 /// Ids removed in one statement: a few milliseconds of work, so that removal never holds anything up.
 const REMOVED_AT_ONCE: i64 = 5_000;
@@ -78,7 +78,9 @@ pub async fn give_back(connection: &mut PgConnection, request_ids: &[Uuid]) -> R
 pub struct First {
     payload_hash: Vec<u8>,
     created_at: DateTime<Utc>,
+    /// Of the first new sale.
     transaction_id: Option<Uuid>,
+    /// Of its items, and then of each further sale and its items.
     item_ids: Option<Vec<u8>>,
     outcome: Option<Json<Outcome>>,
 }
@@ -114,15 +116,19 @@ impl First {
         if self.payload_hash != request.payload_hash {
             return Err(StoreError::RequestIdReused { request_id: request.request_id });
         }
-        match (self.outcome, self.transaction_id, self.item_ids, &command.change) {
-            (Some(Json(outcome)), ..) => Ok(outcome),
-            (None, Some(transaction_id), Some(item_ids), Change::Create(new)) => {
-                let item_ids: Vec<_> = item_ids.chunks_exact(16).flat_map(Uuid::from_slice).collect();
-                let sale = new.stored_before(transaction_id, &item_ids, self.created_at);
-                sale.map(Outcome::Stored).ok_or(StoreError::AnswerLost { request_id: request.request_id })
+        let created_at = self.created_at;
+        let first = match (self.outcome, self.transaction_id, self.item_ids, command.change.new_sales()) {
+            (Some(Json(outcome)), ..) => Some(outcome),
+            (None, Some(transaction_id), Some(further_ids), Some(new)) => {
+                let further = further_ids.chunks_exact(16).flat_map(Uuid::from_slice);
+                let mut ids = std::iter::once(transaction_id).chain(further);
+                let sales: Option<Vec<_>> = new.iter().map(|new| new.stored_before(&mut ids, created_at)).collect();
+                // An id too many is no answer to this content either.
+                sales.filter(|_| ids.next().is_none()).map(|sales| Outcome::of_new(&command.change, sales))
             }
-            _ => Err(StoreError::AnswerLost { request_id: request.request_id }),
-        }
+            _ => None,
+        };
+        first.ok_or(StoreError::AnswerLost { request_id: request.request_id })
     }
 }
 

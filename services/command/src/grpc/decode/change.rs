@@ -6,8 +6,8 @@ use tandem_proto::{
     money::Currency,
     sales::{
         command::v1::{
-            AddItemRequest, CreateTransactionRequest, DeleteItemRequest, DeleteTransactionRequest, UpdateItemRequest,
-            UpdateTransactionRequest,
+            AddItemRequest, BatchCreateTransactionsRequest, CreateTransactionRequest, DeleteItemRequest,
+            DeleteTransactionRequest, UpdateItemRequest, UpdateTransactionRequest,
         },
         v1::SalesItem,
     },
@@ -19,7 +19,7 @@ use super::{
     reader::Reader,
     sale::{line, new_sale},
 };
-use crate::domain::{Action, Change, Command, Etag, Fault, Request, Violation};
+use crate::domain::{Action, Change, Command, Etag, Fault, Request, Violation, sale::sale_count};
 use uuid::Uuid;
 
 type Decoded = Result<Command, Vec<Violation>>;
@@ -47,6 +47,19 @@ pub fn create_transaction(mut message: CreateTransactionRequest, currency: &Curr
     let request = request!(reader, "CreateTransaction", message);
     let sale = required(&mut reader, "transaction", message.transaction);
     let change = sale.and_then(|sale| new_sale(&mut reader, sale)).map(Change::Create);
+    command(reader, change, request, message.validate_only)
+}
+
+pub fn batch_create_transactions(mut message: BatchCreateTransactionsRequest, currency: &Currency) -> Decoded {
+    let mut reader = Reader::new(currency);
+    let request = request!(reader, "BatchCreateTransactions", message);
+    // Too many sales are not looked at one by one: that would be work without a limit.
+    let count = reader.check("transactions", sale_count(message.transactions.len()));
+    let change = count.and_then(|()| {
+        let sales = message.transactions.into_iter().enumerate();
+        let new: Vec<_> = sales.map(|(index, sale)| reader.in_batch(index, |reader| new_sale(reader, sale))).collect();
+        new.into_iter().collect::<Option<_>>().map(Change::CreateAll)
+    });
     command(reader, change, request, message.validate_only)
 }
 

@@ -8,6 +8,7 @@ mod reader;
 mod sale;
 
 pub use self::change::{
-    add_item, create_transaction, delete_item, delete_transaction, update_item, update_transaction,
+    add_item, batch_create_transactions, create_transaction, delete_item, delete_transaction, update_item,
+    update_transaction,
 };
 pub use self::import::{import_row, import_start};

@@ -50,6 +50,15 @@ impl<'a> Reader<'a> {
         value.map_err(|violations| self.violations.extend(violations)).ok()
     }
 
+    /// Reads one sale of a batch.
+    pub fn in_batch<T>(&mut self, index: usize, read: impl FnOnce(&mut Self) -> T) -> T {
+        let outside = std::mem::take(&mut self.violations);
+        let value = read(self);
+        let inside = std::mem::replace(&mut self.violations, outside);
+        self.violations.extend(inside.into_iter().map(|violation| violation.in_batch(index)));
+        value
+    }
+
     pub fn uuid(&mut self, field: impl Display + Copy, text: &str) -> Option<Uuid> {
         if text.is_empty() {
             self.wrong(field, Fault::Missing);

@@ -46,8 +46,11 @@ pub fn new_sale(reader: &mut Reader<'_>, sale: SalesTransaction) -> Option<NewSa
 pub fn lines(reader: &mut Reader<'_>, field: impl Display + Copy, items: Vec<SalesItem>) -> Option<Vec<Line>> {
     // Too many items are not looked at one by one: that would be work without a limit.
     reader.check(field, item_count(items.len()))?;
-    let lines: Vec<_> =
-        items.into_iter().enumerate().map(|(index, item)| line(reader, format_args!("{field}[{index}]"), item)).collect();
+    let lines: Vec<_> = items
+        .into_iter()
+        .enumerate()
+        .map(|(index, item)| line(reader, format_args!("{field}[{index}]"), item))
+        .collect();
     lines.into_iter().collect()
 }
 
