@@ -90,11 +90,30 @@ async fn commands_that_pile_up_are_committed_together() {
 
 #[tokio::test]
 async fn one_poisoned_command_among_a_hundred_fails_alone() {
+    // What only the database can refuse: the service knows nothing of this.
+    let poison = "alter table sales.sales_transaction add constraint no_such_store check (store_id <> 666)";
+    // The database names the row, so that the others are tried again once.
+    let transactions = a_hundred_with_one_poisoned(poison).await;
+    assert!(transactions <= 5, "99 sales took {transactions} transactions");
+}
+
+#[tokio::test]
+async fn a_poisoned_command_that_the_database_does_not_name_fails_alone_as_well() {
+    let poison = "
+        create function public.no_such_store() returns trigger language plpgsql as
+        $$ begin if new.store_id = 666 then raise 'no_such_store'; end if; return new; end $$;
+        create trigger no_such_store before insert on sales.sales_transaction
+        for each row execute function public.no_such_store()
+    ";
+    let transactions = a_hundred_with_one_poisoned(poison).await;
+    assert!(transactions > 5, "the batch was not halved: the test proves nothing");
+}
+
+/// How many transactions the 99 took.
+async fn a_hundred_with_one_poisoned(poison: &'static str) -> i64 {
     const POISON: i32 = 666;
     let tandem = own().await;
     let mut admin = tandem.primary().await;
-    // What only the database can refuse: the service knows nothing of this.
-    let poison = "alter table sales.sales_transaction add constraint no_such_store check (store_id <> 666)";
     admin.execute(poison).await.unwrap();
     let lock = hold_up(&mut admin).await;
     let commands = tandem.commands();
@@ -115,6 +134,7 @@ async fn one_poisoned_command_among_a_hundred_fails_alone() {
     assert_eq!(count(&tandem, SALES).await, 99);
     let claimed = count(&tandem, "select count(*) from tandem.request_id").await;
     assert_eq!(claimed, 99, "the poisoned command's request id is free again");
+    count(&tandem, TRANSACTIONS).await
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@
 //! | `TANDEM_COMMAND_LISTEN` | `127.0.0.1:50051` | serve: gRPC |
 //! | `TANDEM_COMMAND_METRICS_LISTEN` | `127.0.0.1:9464` | serve: Prometheus metrics |
 //! | `TANDEM_CURRENCY` | `USD` | the one currency |
-//! | `TANDEM_LANES` | `1` | serve: lanes that commit, each with a connection of its own beside the pool |
+//! | `TANDEM_LANES` | `2` | serve: lanes that commit, each with a connection of its own beside the pool |
 //! | `TANDEM_LANE_BATCH` | `256` | serve: commands that one transaction commits at most |
 //! | `TANDEM_LANE_QUEUE` | `1024` | serve: commands that wait for a lane at most |
 //! | `TANDEM_IMPORTS` | `2` | serve: imports in progress at most, each with a connection of its own beside the pool |
@@ -80,9 +80,9 @@ pub struct ServeSettings {
     /// The one currency of this deployment.
     #[arg(long, env = "TANDEM_CURRENCY", default_value = "USD")]
     pub currency: Currency,
-    /// Lanes that commit, each with a connection of its own beside the pool. One with big batches beats several small
-    /// ones until a core of the database is full.
-    #[arg(long, env = "TANDEM_LANES", default_value = "1")]
+    /// Lanes that commit, each with a connection of its own beside the pool. New sales go to the first until so many wait
+    /// for it that a second batch beside it pays.
+    #[arg(long, env = "TANDEM_LANES", default_value = "2")]
     pub lanes: NonZeroUsize,
     /// Commands that one transaction commits at most.
     #[arg(long, env = "TANDEM_LANE_BATCH", default_value = "256")]

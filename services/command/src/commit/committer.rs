@@ -3,10 +3,7 @@
 use std::{
     hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
     num::NonZeroUsize,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
 };
 
 use tandem_chassis::{
@@ -36,12 +33,15 @@ pub struct LaneSettings {
     pub queue: NonZeroUsize,
 }
 
+/// Commands that wait for a lane which has enough to do. Where one batch costs as much as its commands and not as much as
+/// its COMMIT, more of them in one batch gain nothing.
+const BUSY: usize = 64;
+
 /// Carries commands out. Clones share the lanes, which end with the last clone.
 #[derive(Clone)]
 pub struct Committer {
     database: Database,
     lanes: Arc<[mpsc::Sender<Waiting>]>,
-    next: Arc<AtomicUsize>,
     committed: Arc<Notify>,
 }
 
@@ -64,7 +64,7 @@ impl Committer {
                 }
             }
         });
-        let committer = Self { database: database.clone(), lanes: senders.into(), next: Arc::default(), committed };
+        let committer = Self { database: database.clone(), lanes: senders.into(), committed };
         (committer, ended)
     }
 
@@ -86,15 +86,17 @@ impl Committer {
         answered.await.unwrap_or_else(|_| Err(DatabaseError::WorkPanicked.into()))
     }
 
-    /// Commands on one sale go through one lane, in the order in which they came, and so do those with one request id:
-    /// two lanes would only wait for each other's locks. New sales without one go to each lane in turn.
+    /// Commands on one sale go through one lane, in the order in which they came: two would only wait for each other's
+    /// locks. A new sale goes to the first lane that is not busy: few big batches cost less than many small ones, but
+    /// while one lane waits for its COMMIT, another can use the processor.
     fn lane_of(&self, command: &Command) -> usize {
-        let key = command.change.target().or(command.request.map(|request| request.request_id));
-        let number = match key {
-            Some(id) => usize::try_from(BuildHasherDefault::<DefaultHasher>::new().hash_one(id) >> 32).unwrap_or(0),
-            None => self.next.fetch_add(1, Ordering::Relaxed),
-        };
-        number % self.lanes.len()
+        if let Some(id) = command.change.target() {
+            let hash = BuildHasherDefault::<DefaultHasher>::new().hash_one(id);
+            return usize::try_from(hash >> 32).unwrap_or(0) % self.lanes.len();
+        }
+        let waiting = |lane: &mpsc::Sender<Waiting>| lane.max_capacity() - lane.capacity();
+        let calm = self.lanes.iter().position(|lane| waiting(lane) < BUSY);
+        calm.or_else(|| (0..self.lanes.len()).min_by_key(|lane| waiting(&self.lanes[*lane]))).unwrap_or(0)
     }
 
     /// Told after each commit.

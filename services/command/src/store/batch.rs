@@ -18,7 +18,7 @@ use super::{
     connection::LaneConnection,
     create::{self, Creation},
     culprit,
-    error::StoreError,
+    error::{BatchError, StoreError},
     item,
     outcome::Outcome,
     outcome::Receipt,
@@ -31,13 +31,16 @@ type Outcomes = Vec<Result<Outcome, StoreError>>;
 
 /// Carries the commands out, in their order, and gives each its answer; no two may have the same request id.
 ///
-/// `patience` bounds each statement where commands wait for locks. An error is one of the whole batch: nothing of it is
-/// written, unless the error is [`DatabaseError::OutcomeUnknown`].
-pub async fn write(lane: &mut LaneConnection, commands: &[Command], patience: Duration) -> Result<Results, StoreError> {
+/// `patience` bounds each statement where commands wait for locks. An error is one of the whole batch.
+pub async fn write(
+    lane: &mut LaneConnection,
+    commands: &[&Command],
+    patience: Duration,
+) -> Result<Results, BatchError> {
     let now = to_microseconds(Utc::now());
-    let new_sales: Option<Vec<_>> = commands.iter().map(Creation::of).collect();
-    let done = match new_sales {
-        Some(new_sales) => create_all(&mut lane.connection, &new_sales, now).await?,
+    let creations: Option<Vec<_>> = commands.iter().map(|command| Creation::of(command)).collect();
+    let done = match creations {
+        Some(creations) => create_all(&mut lane.connection, &creations, now).await?,
         None => change_all(&mut lane.connection, commands, patience).await?,
     };
     // After COMMIT, never before: this covers it.
@@ -61,11 +64,14 @@ async fn create_all(
     connection: &mut PgConnection,
     creations: &[Creation<'_>],
     now: DateTime<Utc>,
-) -> Result<Done, StoreError> {
-    let stored = create::insert(&mut *connection, creations, now).await.map_err(|error| match error.into() {
-        // The statement may have committed before the connection broke.
-        StoreError::Database(error @ DatabaseError::Unavailable { .. }) => outcome_unknown(error),
-        error => error,
+) -> Result<Done, BatchError> {
+    let stored = create::insert(&mut *connection, creations, now).await.map_err(|error| {
+        let culprit = create::refused(&error, creations);
+        match error.into() {
+            // The statement may have committed before the connection broke.
+            StoreError::Database(error @ DatabaseError::Unavailable { .. }) => outcome_unknown(error).into(),
+            error => BatchError { error, culprit },
+        }
     })?;
     let is_stored = |creation: &Creation<'_>| stored.contains(&creation.name());
     let left = creations.iter().filter(|creation| !is_stored(creation)).filter_map(|creation| creation.command.request);
@@ -84,26 +90,26 @@ async fn create_all(
 /// Any commands: one transaction of several statements, however many commands there are.
 async fn change_all(
     connection: &mut PgConnection,
-    commands: &[Command],
+    commands: &[&Command],
     patience: Duration,
 ) -> Result<Done, StoreError> {
     let mut transaction = begin(connection, patience).await?;
     let requests: Vec<Request> = commands.iter().filter_map(|command| command.request).collect();
     let claimed = request_id::claim(&mut transaction, &requests, Utc::now()).await?;
-    let is_new = |command: &&Command| command.request.is_none_or(|request| claimed.contains(&request.request_id));
+    let is_new = |command: &Command| command.request.is_none_or(|request| claimed.contains(&request.request_id));
     let left: Vec<_> =
         commands.iter().filter(|command| !is_new(command)).filter_map(|c| c.request).map(|r| r.request_id).collect();
     let mut first = first_answers(&mut transaction, &left).await?;
 
-    let new: Vec<_> = commands.iter().filter(is_new).collect();
+    let new: Vec<_> = commands.iter().copied().filter(|command| is_new(command)).collect();
     let changes: Vec<_> = new.iter().map(|command| &command.change).collect();
     let outcomes = apply(&mut transaction, &changes).await?;
     keep_answers(&mut transaction, &new, &outcomes).await?;
     transaction.commit().await.map_err(DatabaseError::from_commit)?;
 
     let mut outcomes = outcomes.into_iter();
-    let done = |command: &Command| {
-        if is_new(&command) {
+    let done = |command: &&Command| {
+        if is_new(command) {
             return outcomes.next().expect("each new command has an outcome").map(|outcome| (outcome, false));
         }
         replay(command, &mut first)

@@ -3,11 +3,14 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, postgres::PgDatabaseError};
 use uuid::Uuid;
 
 use super::{item, sale};
 use crate::domain::{Command, NewSale};
+
+/// Characters of a UUID as PostgreSQL writes it.
+const UUID_LENGTH: usize = 36;
 
 /// A command that stores new sales, at least one.
 pub struct Creation<'a> {
@@ -46,6 +49,16 @@ impl Claims {
         let further = creation.new.iter().flat_map(NewSale::ids).skip(1);
         self.item_ids.push(further.flat_map(Uuid::into_bytes).collect());
     }
+}
+
+/// The command that the database refused, where it says so: a violated check is reported with the row, which begins with
+/// its key. What is not found this way is found by trying.
+pub fn refused(error: &sqlx::Error, creations: &[Creation<'_>]) -> Option<usize> {
+    let detail = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?.detail()?;
+    let (_, row) = detail.split_once('(')?;
+    let key = Uuid::try_parse(row.get(..UUID_LENGTH)?).ok()?;
+    let has_key = |creation: &Creation<'_>| creation.new.iter().flat_map(NewSale::ids).any(|id| id == key);
+    creations.iter().position(has_key)
 }
 
 /// Stores the new sales of those commands whose request ids are new or absent, and says which sales those are.

@@ -21,10 +21,7 @@ pub async fn name(connection: &mut PgConnection, new: &[NewSale], refusal: Store
 
 /// Of one value or row, and not of the state that the database is in.
 const fn is_refusal(error: &StoreError) -> bool {
-    matches!(
-        error,
-        StoreError::Refused(_) | StoreError::Database(DatabaseError::Conflict { .. } | DatabaseError::Storage { .. })
-    )
+    matches!(error, StoreError::Refused(_) | StoreError::Database(DatabaseError::Storage { .. }))
 }
 
 async fn first_refused(

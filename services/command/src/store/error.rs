@@ -58,6 +58,24 @@ pub enum StoreError {
     Database(#[from] DatabaseError),
 }
 
+/// Why a batch of commands was not carried out: nothing of it is written, unless the error is
+/// [`DatabaseError::OutcomeUnknown`].
+#[derive(Debug, thiserror::Error)]
+#[error("a batch of commands was not carried out")]
+pub struct BatchError {
+    /// What went wrong.
+    #[source]
+    pub error: StoreError,
+    /// The place of the one command that it went wrong with, where the database said which one.
+    pub culprit: Option<usize>,
+}
+
+impl<E: Into<StoreError>> From<E> for BatchError {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), culprit: None }
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         let constraint = error.as_database_error().and_then(|error| error.constraint());

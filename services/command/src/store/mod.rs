@@ -33,7 +33,7 @@ mod watermark;
 
 pub use batch::{name_culprit, write};
 pub use connection::LaneConnection;
-pub use error::StoreError;
+pub use error::{BatchError, StoreError};
 pub use import::remove_older_imports;
 pub use import_connection::{ImportConnection, ImportReceipt, ImportWriteError, ImportWritten};
 pub use import_rows::ImportChunk;
