@@ -1,5 +1,7 @@
 //! One line of a sale.
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -38,10 +40,10 @@ pub struct Expected(pub Option<Amount>);
 
 impl Expected {
     /// A violation at `field` where another figure was computed.
-    pub fn check(self, field: &str, computed: Amount) -> Result<(), Violation> {
+    pub fn check(self, field: impl Display, computed: Amount) -> Result<(), Violation> {
         match self.0 {
             Some(expected) if expected != computed => {
-                Err(Violation::new(field, Fault::Disagrees { computed: computed.get() }))
+                Err(Violation::new(field.to_string(), Fault::Disagrees { computed: computed.get() }))
             }
             _ => Ok(()),
         }
@@ -50,16 +52,15 @@ impl Expected {
 
 impl Line {
     /// Checks the whole and computes `quantity * unit_price - discount`. `field` is the line's path in the request.
-    pub fn new(parts: LineParts, expected_total: Expected, field: &str) -> Result<Self, Violation> {
+    pub fn new(parts: LineParts, expected_total: Expected, field: impl Display) -> Result<Self, Violation> {
         let gross = parts.unit_price.get() * rust_decimal::Decimal::from(parts.quantity.get());
         if parts.discount.get() > gross {
             let fault = Fault::DiscountAboveLine { gross };
             return Err(Violation::new(format!("{field}.discount"), fault));
         }
-        let total_field = format!("{field}.total_price");
-        let total_price =
-            Amount::parse(gross - parts.discount.get()).map_err(|fault| Violation::new(&total_field, fault))?;
-        expected_total.check(&total_field, total_price)?;
+        let total_price = Amount::parse(gross - parts.discount.get())
+            .map_err(|fault| Violation::new(format!("{field}.total_price"), fault))?;
+        expected_total.check(format_args!("{field}.total_price"), total_price)?;
         Ok(Self { parts, total_price })
     }
 

@@ -1,5 +1,7 @@
 //! Reads fields one by one and keeps what is wrong with them.
 
+use std::fmt::Display;
+
 use chrono::{DateTime, Utc};
 use prost_types::Timestamp;
 use rust_decimal::Decimal;
@@ -34,12 +36,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub fn wrong(&mut self, field: impl Into<String>, fault: Fault) {
-        self.violations.push(Violation::new(field, fault));
+    /// Keeps what is wrong with a field, whose name is written out only then.
+    pub fn wrong(&mut self, field: impl Display, fault: Fault) {
+        self.violations.push(Violation::new(field.to_string(), fault));
     }
 
     /// The value, or its fault kept and `None`.
-    pub fn check<T>(&mut self, field: impl Into<String>, value: Result<T, Fault>) -> Option<T> {
+    pub fn check<T>(&mut self, field: impl Display, value: Result<T, Fault>) -> Option<T> {
         value.map_err(|fault| self.wrong(field, fault)).ok()
     }
 
@@ -48,7 +51,7 @@ impl<'a> Reader<'a> {
         value.map_err(|violations| self.violations.extend(violations)).ok()
     }
 
-    pub fn uuid(&mut self, field: &str, text: &str) -> Option<Uuid> {
+    pub fn uuid(&mut self, field: impl Display, text: &str) -> Option<Uuid> {
         if text.is_empty() {
             self.wrong(field, Fault::Missing);
             return None;
@@ -58,21 +61,21 @@ impl<'a> Reader<'a> {
     }
 
     /// `Some(None)` for the empty text, which makes a command unconditional.
-    pub fn etag(&mut self, field: &str, text: &str) -> Option<Option<Etag>> {
+    pub fn etag(&mut self, field: impl Display, text: &str) -> Option<Option<Etag>> {
         self.check(field, Etag::parse(text))
     }
 
-    pub fn time(&mut self, field: &str, time: Timestamp) -> Option<DateTime<Utc>> {
-        let time = self.check(field, from_timestamp(time).ok_or(Fault::MalformedTime))?;
+    pub fn time(&mut self, field: impl Display, time: Timestamp) -> Option<DateTime<Utc>> {
+        let time = self.check(&field, from_timestamp(time).ok_or(Fault::MalformedTime))?;
         self.check(field, crate::domain::sale::transaction_time(time, self.now))
     }
 
-    pub fn amount(&mut self, field: &str, money: &Money) -> Option<Amount> {
+    pub fn amount(&mut self, field: impl Display, money: &Money) -> Option<Amount> {
         let value = self.money(money).and_then(Amount::parse);
         self.check(field, value)
     }
 
-    pub fn price(&mut self, field: &str, money: &Money) -> Option<Price> {
+    pub fn price(&mut self, field: impl Display, money: &Money) -> Option<Price> {
         let value = self.money(money).and_then(Price::parse);
         self.check(field, value)
     }

@@ -1,5 +1,7 @@
 //! A sale's fields and lines.
 
+use std::fmt::Display;
+
 use tandem_proto::sales::v1::{SalesItem, SalesTransaction};
 
 use super::reader::Reader;
@@ -44,30 +46,32 @@ pub fn new_sale(reader: &mut Reader<'_>, sale: SalesTransaction) -> Option<NewSa
 pub fn lines(reader: &mut Reader<'_>, field: &str, items: Vec<SalesItem>) -> Option<Vec<Line>> {
     // Too many items are not looked at one by one: that would be work without a limit.
     reader.check(field, item_count(items.len()))?;
-    let lines: Vec<_> =
-        items.into_iter().enumerate().map(|(index, item)| line(reader, &format!("{field}[{index}]"), item)).collect();
+    let lines: Vec<_> = items
+        .into_iter()
+        .enumerate()
+        .map(|(index, item)| line(reader, format_args!("{field}[{index}]"), item))
+        .collect();
     lines.into_iter().collect()
 }
 
 /// One line; `field` is its path in the request.
-pub fn line(reader: &mut Reader<'_>, field: &str, item: SalesItem) -> Option<Line> {
-    let product_code = reader.check(format!("{field}.product_code"), ProductCode::parse(item.product_code));
-    let product_name = reader.check(format!("{field}.product_name"), ProductName::parse(item.product_name));
+pub fn line(reader: &mut Reader<'_>, field: impl Display, item: SalesItem) -> Option<Line> {
+    let product_code = reader.check(format_args!("{field}.product_code"), ProductCode::parse(item.product_code));
+    let product_name = reader.check(format_args!("{field}.product_name"), ProductName::parse(item.product_name));
     let category = match item.category {
-        Some(text) => reader.check(format!("{field}.category"), Category::parse(text)).map(Some),
+        Some(text) => reader.check(format_args!("{field}.category"), Category::parse(text)).map(Some),
         None => Some(None),
     };
-    let quantity = reader.check(format!("{field}.quantity"), Quantity::parse(item.quantity));
-    let unit_price_field = format!("{field}.unit_price");
+    let quantity = reader.check(format_args!("{field}.quantity"), Quantity::parse(item.quantity));
     let unit_price = match &item.unit_price {
-        Some(money) => reader.price(&unit_price_field, money),
-        None => reader.check(&unit_price_field, Err(Fault::Missing)),
+        Some(money) => reader.price(format_args!("{field}.unit_price"), money),
+        None => reader.check(format_args!("{field}.unit_price"), Err(Fault::Missing)),
     };
     let discount = match &item.discount {
-        Some(money) => reader.amount(&format!("{field}.discount"), money),
+        Some(money) => reader.amount(format_args!("{field}.discount"), money),
         None => Some(Amount::ZERO),
     };
-    let total_price = expected(reader, &format!("{field}.total_price"), item.total_price.as_ref());
+    let total_price = expected(reader, format_args!("{field}.total_price"), item.total_price.as_ref());
     let parts = LineParts {
         product_code: product_code?,
         product_name: product_name?,
@@ -82,7 +86,7 @@ pub fn line(reader: &mut Reader<'_>, field: &str, item: SalesItem) -> Option<Lin
 /// A figure that the caller may leave to the server.
 pub fn expected(
     reader: &mut Reader<'_>,
-    field: &str,
+    field: impl Display,
     money: Option<&tandem_proto::google::r#type::Money>,
 ) -> Option<Expected> {
     match money {
