@@ -15,13 +15,13 @@ use crate::{
         import::{Progress, Refusal, Sequence, SequenceError, Wanted},
         sale::to_microseconds,
     },
-    store::ImportChunk,
+    store::{ImportChunk, Room},
 };
 
 /// Rows of a chunk: what a commit costs is nothing beside them, and they are written within a fraction of a second.
-const CHUNK_ROWS: usize = 5_000;
+const CHUNK_ROWS: usize = 10_000;
 /// Bytes of a chunk, for rows of hundreds of items.
-const CHUNK_BYTES: usize = 4 * 1024 * 1024;
+const CHUNK_BYTES: usize = 8 * 1024 * 1024;
 /// A chunk that does not fill is written all the same after this, so that a trickle is acknowledged within a second.
 const CHUNK_AGE: Duration = Duration::from_millis(300);
 
@@ -45,12 +45,15 @@ pub struct Intake {
     all_or_nothing: bool,
     chunk: Option<(ImportChunk, Instant)>,
     rows_skipped: i64,
+    /// What the last chunk took.
+    room: Room,
     writer: mpsc::Sender<Work>,
 }
 
 impl Intake {
-    pub(super) const fn new(progress: &Progress, all_or_nothing: bool, writer: mpsc::Sender<Work>) -> Self {
-        Self { sequence: Sequence::behind(progress), all_or_nothing, chunk: None, rows_skipped: 0, writer }
+    pub(super) fn new(progress: &Progress, all_or_nothing: bool, writer: mpsc::Sender<Work>) -> Self {
+        let sequence = Sequence::behind(progress);
+        Self { sequence, all_or_nothing, chunk: None, rows_skipped: 0, room: Room::default(), writer }
     }
 
     /// Whether rows from `first` on can follow.
@@ -75,7 +78,8 @@ impl Intake {
     /// Takes a row whose content was taken. Waits while the writer is behind.
     pub async fn row(&mut self, number: i64, row: Result<NewSale, Vec<Violation>>) -> Result<(), ImportError> {
         let (last, hash) = self.sequence.last();
-        let new = || (ImportChunk::new(last, hash, to_microseconds(Utc::now())), Instant::now());
+        let room = self.room;
+        let new = || (ImportChunk::new(last, hash, to_microseconds(Utc::now()), room), Instant::now());
         let (chunk, _) = self.chunk.get_or_insert_with(new);
         (chunk.last_row_number, chunk.content_hash) = (last, hash);
         match row {
@@ -119,7 +123,7 @@ impl Intake {
             return self.fail(error.into()).await;
         }
         let (last, hash) = self.sequence.last();
-        let chunk = self.take().unwrap_or_else(|| ImportChunk::new(last, hash, Utc::now()));
+        let chunk = self.take().unwrap_or_else(|| ImportChunk::new(last, hash, Utc::now(), Room::default()));
         self.hand_over(Work::Finish(chunk)).await.unwrap_or(());
     }
 
@@ -132,7 +136,7 @@ impl Intake {
 
     fn take(&mut self) -> Option<ImportChunk> {
         let (mut chunk, _) = self.chunk.take()?;
-        chunk.rows_skipped = self.rows_skipped;
+        (chunk.rows_skipped, self.room) = (self.rows_skipped, chunk.room());
         Some(chunk)
     }
 

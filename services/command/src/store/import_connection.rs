@@ -3,7 +3,7 @@
 
 use std::{ops::Range, time::Duration};
 
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use tandem_chassis::database::{Database, DatabaseError};
 use tandem_replication::{Lsn, Position, SystemIdentity};
 use uuid::Uuid;
@@ -192,22 +192,22 @@ impl ImportConnection {
             }
             return Ok(ImportWritten { refused, position: None });
         }
-        self.commit(&refused, is_last).await?;
-        let position = Some(self.position().await?);
+        let position = Some(self.commit(&refused, is_last).await?);
         Ok(ImportWritten { refused, position })
     }
 
-    /// Moves the import on and commits.
-    async fn commit(&mut self, refused: &[Refusal], is_last: bool) -> Result<(), ImportWriteError> {
+    /// Moves the import on and commits; gives the position behind it.
+    async fn commit(&mut self, refused: &[Refusal], is_last: bool) -> Result<Position, ImportWriteError> {
         let (id, stream, from, to) = (self.import_id, self.stream, self.durable, &self.progress);
         keep_refusals(&mut self.connection, id, refused).await?;
         if !move_on(&mut self.connection, id, stream, from, to, is_last).await? {
             return Err(ImportWriteError::Superseded);
         }
-        let committed = sqlx::raw_sql("commit").execute(&mut self.connection).await;
-        committed.map_err(DatabaseError::from_commit)?;
+        // The position is read after the COMMIT, in the same round trip.
+        let row = sqlx::raw_sql("commit; select pg_current_wal_insert_lsn()").fetch_one(&mut self.connection).await;
+        let lsn = row.and_then(|row| row.try_get(0)).map_err(DatabaseError::from_commit)?;
         (self.is_open, self.durable, self.is_complete) = (false, self.progress.last_row_number, is_last);
-        Ok(())
+        Ok(Position { identity: self.identity, lsn })
     }
 
     /// Copies the chunk's rows, and gives those that the database refuses. The others are written all the same, unless

@@ -62,6 +62,14 @@ struct Row {
     total_discount: Decimal,
 }
 
+/// Room for encoded rows, in bytes and numbers.
+#[derive(Clone, Copy, Default)]
+pub struct Room {
+    sales: usize,
+    items: usize,
+    rows: usize,
+}
+
 /// Sums over encoded rows.
 #[derive(Default)]
 pub struct Sums {
@@ -73,10 +81,17 @@ pub struct Sums {
 
 impl ImportChunk {
     /// No rows yet; those to come are stored as of `now`.
-    pub fn new(last_row_number: i64, content_hash: ContentHash, now: DateTime<Utc>) -> Self {
-        let (sales, items) = (PgArgumentBuffer::default(), PgArgumentBuffer::default());
-        let (refused, rows) = (Vec::new(), Vec::new());
+    pub fn new(last_row_number: i64, content_hash: ContentHash, now: DateTime<Utc>, room: Room) -> Self {
+        let (mut sales, mut items) = (PgArgumentBuffer::default(), PgArgumentBuffer::default());
+        sales.reserve(room.sales);
+        items.reserve(room.items);
+        let (refused, rows) = (Vec::new(), Vec::with_capacity(room.rows));
         Self { last_row_number, content_hash, refused, rows_skipped: 0, now, sales, items, rows }
+    }
+
+    /// The room that its rows take: a good guess at what the next chunk needs.
+    pub fn room(&self) -> Room {
+        Room { sales: self.sales.len(), items: self.items.len(), rows: self.rows.len() }
     }
 
     /// Bytes of the encoded rows.

@@ -36,7 +36,7 @@ pub use connection::LaneConnection;
 pub use error::{BatchError, StoreError};
 pub use import::remove_older_imports;
 pub use import_connection::{ImportConnection, ImportReceipt, ImportWriteError, ImportWritten};
-pub use import_rows::ImportChunk;
+pub use import_rows::{ImportChunk, Room};
 pub use migrate::{Passwords, migrate};
 pub use outcome::{Outcome, Receipt};
 pub use rehearsal::rehearse;

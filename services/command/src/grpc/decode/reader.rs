@@ -36,6 +36,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Keeps what is wrong with a field, whose name is written out only then.
     pub fn wrong(&mut self, field: impl Display, fault: Fault) {
         self.violations.push(Violation::new(field.to_string(), fault));
     }
@@ -59,7 +60,7 @@ impl<'a> Reader<'a> {
         value
     }
 
-    pub fn uuid(&mut self, field: impl Display + Copy, text: &str) -> Option<Uuid> {
+    pub fn uuid(&mut self, field: impl Display, text: &str) -> Option<Uuid> {
         if text.is_empty() {
             self.wrong(field, Fault::Missing);
             return None;
@@ -69,21 +70,21 @@ impl<'a> Reader<'a> {
     }
 
     /// `Some(None)` for the empty text, which makes a command unconditional.
-    pub fn etag(&mut self, field: impl Display + Copy, text: &str) -> Option<Option<Etag>> {
+    pub fn etag(&mut self, field: impl Display, text: &str) -> Option<Option<Etag>> {
         self.check(field, Etag::parse(text))
     }
 
-    pub fn time(&mut self, field: impl Display + Copy, time: Timestamp) -> Option<DateTime<Utc>> {
-        let time = self.check(field, from_timestamp(time).ok_or(Fault::MalformedTime))?;
+    pub fn time(&mut self, field: impl Display, time: Timestamp) -> Option<DateTime<Utc>> {
+        let time = self.check(&field, from_timestamp(time).ok_or(Fault::MalformedTime))?;
         self.check(field, crate::domain::sale::transaction_time(time, self.now))
     }
 
-    pub fn amount(&mut self, field: impl Display + Copy, money: &Money) -> Option<Amount> {
+    pub fn amount(&mut self, field: impl Display, money: &Money) -> Option<Amount> {
         let value = self.money(money).and_then(Amount::parse);
         self.check(field, value)
     }
 
-    pub fn price(&mut self, field: impl Display + Copy, money: &Money) -> Option<Price> {
+    pub fn price(&mut self, field: impl Display, money: &Money) -> Option<Price> {
         let value = self.money(money).and_then(Price::parse);
         self.check(field, value)
     }

@@ -55,7 +55,7 @@ pub fn lines(reader: &mut Reader<'_>, field: impl Display + Copy, items: Vec<Sal
 }
 
 /// One line; `field` is its path in the request.
-pub fn line(reader: &mut Reader<'_>, field: impl Display + Copy, item: SalesItem) -> Option<Line> {
+pub fn line(reader: &mut Reader<'_>, field: impl Display, item: SalesItem) -> Option<Line> {
     let product_code = reader.check(format_args!("{field}.product_code"), ProductCode::parse(item.product_code));
     let product_name = reader.check(format_args!("{field}.product_name"), ProductName::parse(item.product_name));
     let category = match item.category {
@@ -86,7 +86,7 @@ pub fn line(reader: &mut Reader<'_>, field: impl Display + Copy, item: SalesItem
 /// A figure that the caller may leave to the server.
 pub fn expected(
     reader: &mut Reader<'_>,
-    field: impl Display + Copy,
+    field: impl Display,
     money: Option<&tandem_proto::google::r#type::Money>,
 ) -> Option<Expected> {
     match money {
