@@ -1,8 +1,10 @@
 //! Sample data: `cargo xtask seed`.
 //!
 //! [`Sales`] makes sales from a seed and knows no database. [`fill`] sends them through the command service,
-//! as tills do; [`copy`] puts them into the primary directly, for large amounts.
+//! as tills do; [`copy`] puts them into the primary directly, for large amounts; [`bulk`] loads both sides of an empty
+//! pair at once, for the largest.
 
+mod bulk;
 mod catalogue;
 mod command;
 mod copy;
@@ -11,7 +13,9 @@ mod grpc;
 mod hours;
 mod plan;
 mod progress;
+mod rows;
 
+pub use bulk::bulk;
 pub use catalogue::{CATALOGUE, Product};
 pub use command::{Args, Output, Via, run};
 pub use copy::copy;

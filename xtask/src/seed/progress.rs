@@ -56,47 +56,67 @@ pub(super) struct Progress {
     bar: ProgressBar,
     started: Instant,
     planned: u64,
-    sales: u64,
-    items: u64,
-    revenue: Decimal,
+    committed: Share,
 }
 
-/// What one committed sale adds.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Share {
-    items: u64,
-    revenue: Decimal,
+/// What some sales add up to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Share {
+    /// How many there are.
+    pub(crate) sales: u64,
+    /// Their items.
+    pub(crate) items: u64,
+    /// The sum of their totals.
+    pub(crate) revenue: Decimal,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { sales: 0, items: 0, revenue: Decimal::new(0, 2) }
+    }
 }
 
 impl From<&Sale> for Share {
     fn from(sale: &Sale) -> Self {
-        Self { items: sale.lines.len() as u64, revenue: sale.total_amount() }
+        Self { sales: 1, items: sale.lines.len() as u64, revenue: sale.total_amount() }
+    }
+}
+
+impl Share {
+    pub(super) fn add(&mut self, other: Share) {
+        self.sales += other.sales;
+        self.items += other.items;
+        self.revenue += other.revenue;
     }
 }
 
 impl Progress {
     pub(super) fn start(planned: u64) -> Self {
         let bar = if stderr().is_terminal() { ProgressBar::new(planned) } else { ProgressBar::hidden() };
-        let style = "{bar:24} {human_pos}/{human_len} sales  {rate}  {elapsed} elapsed, {eta} left";
+        let style = "{bar:24} {human_pos}/{human_len} sales  {rate}  {elapsed} elapsed, {eta} left  {msg}";
         let style = ProgressStyle::with_template(style).expect("the template is a constant that parses");
         bar.set_style(style.with_key("rate", |state: &ProgressState, line: &mut dyn fmt::Write| {
             // A bar that can't be drawn is no reason to stop.
             write!(line, "{:.0}/s", state.per_sec()).unwrap_or_default();
         }));
         bar.enable_steady_tick(TICK);
-        Self { bar, started: Instant::now(), planned, sales: 0, items: 0, revenue: Decimal::new(0, 2) }
+        Self { bar, started: Instant::now(), planned, committed: Share::default() }
     }
 
-    /// One more sale is in.
+    /// More sales are in.
     pub(super) fn add(&mut self, share: Share) {
-        self.sales += 1;
-        self.items += share.items;
-        self.revenue += share.revenue;
-        self.bar.inc(1);
+        self.committed.add(share);
+        self.bar.set_position(self.committed.sales);
+    }
+
+    /// So many sales are on their way; nothing is in before it is added.
+    pub(super) fn show(&self, sales: u64, doing: &'static str) {
+        self.bar.set_position(sales);
+        self.bar.set_message(doing);
     }
 
     pub(super) fn sales(&self) -> u64 {
-        self.sales
+        self.committed.sales
     }
 
     /// Takes the bar away and says what was done.
@@ -104,12 +124,12 @@ impl Progress {
         self.bar.finish_and_clear();
         let seconds = self.started.elapsed().as_secs_f64();
         Outcome {
-            sales: self.sales,
-            items: self.items,
+            sales: self.committed.sales,
+            items: self.committed.items,
             seconds,
-            sales_per_second: if seconds > 0.0 { self.sales as f64 / seconds } else { 0.0 },
-            revenue: self.revenue,
-            stopped: self.sales < self.planned,
+            sales_per_second: if seconds > 0.0 { self.committed.sales as f64 / seconds } else { 0.0 },
+            revenue: self.committed.revenue,
+            stopped: self.committed.sales < self.planned,
         }
     }
 }
