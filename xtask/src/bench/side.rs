@@ -84,7 +84,7 @@ impl Side {
             let total: f64 = samples.iter().map(of).sum::<Option<f64>>()?;
             (sales > 0).then(|| rounded(total * 1_000.0 / sales as f64, 4))
         };
-        let is_ours = matches!(load, Load::Callers { .. });
+        let is_ours = load.is_ours();
         Side {
             load: load.name(),
             is_ours,

@@ -259,7 +259,8 @@ mod tests {
 
     #[test]
     fn a_currency_that_the_pair_does_not_take_is_refused_for_all_ways() {
-        let pair = Target { command_address: None, primary_url: None, replica_url: None, currency: Some("IDR".to_owned()) };
+        let pair =
+            Target { command_address: None, primary_url: None, replica_url: None, currency: Some("IDR".to_owned()) };
         assert_eq!(pair.currency(None).unwrap(), "IDR");
         assert_eq!(pair.currency(Some("IDR")).unwrap(), "IDR");
         assert!(pair.currency(Some("USD")).unwrap_err().to_string().contains("IDR"));

@@ -22,9 +22,9 @@ use crate::terminal::counted;
 ///
 /// The primary can't be reached or refuses a batch. The message says how many sales are in.
 pub async fn copy(primary_url: &str, plan: &Plan, stop: impl Future<Output = ()>) -> anyhow::Result<Outcome> {
-    let mut connection = connect(primary_url).await.context(
-        "the primary can't be reached: start it with `cargo xtask up`, or name it with --primary-url",
-    )?;
+    let mut connection = connect(primary_url)
+        .await
+        .context("the primary can't be reached: start it with `cargo xtask up`, or name it with --primary-url")?;
     let mut progress = Progress::start(plan.sales);
     let [mut batches] = make_for(Segments::of(plan, plan.batch_size));
     let mut stop = std::pin::pin!(stop);

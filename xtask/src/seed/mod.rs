@@ -15,7 +15,7 @@ mod plan;
 mod progress;
 mod rows;
 
-pub use bulk::bulk;
+pub use bulk::{bulk, definition};
 pub use catalogue::{CATALOGUE, Product};
 pub use command::{Args, Output, Via, run};
 pub use copy::copy;
@@ -23,3 +23,4 @@ pub use generator::{Line, Sale, Sales};
 pub use grpc::fill;
 pub use plan::{DEFAULT_CURRENCY, DEFAULT_RNG_SEED, Plan, rng_seed_after};
 pub use progress::Outcome;
+pub(crate) use rows::{Segments, psql_commands};

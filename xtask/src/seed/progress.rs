@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use rust_decimal::Decimal;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::generator::Sale;
 use crate::terminal::counted;
@@ -15,7 +15,7 @@ use crate::terminal::counted;
 const TICK: Duration = Duration::from_millis(200);
 
 /// What was done, in the end or so far.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Sales that the primary has committed.
     pub sales: u64,

@@ -1,5 +1,6 @@
 //! Sales as rows of binary COPY: headers and items in one pass over the generator, on a thread of their own.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -53,6 +54,16 @@ pub(super) enum Storing {
     Plain,
     /// Frozen: only into tables that were emptied in the same database transaction.
     Frozen,
+}
+
+/// What has psql read files of the same rows: for headers and items.
+pub(crate) fn psql_commands(files: [&Path; 2]) -> [String; 2] {
+    let of = |statement: &str, file: &Path| {
+        let words: Vec<&str> = statement.split_whitespace().collect();
+        let from = format!("from '{}'", file.display());
+        format!("\\copy {} with (format binary)", words[1..].join(" ").replace("from stdin", &from))
+    };
+    [of(COPY_TRANSACTIONS, files[0]), of(COPY_ITEMS, files[1])]
 }
 
 /// Some sales as what COPY reads; each part a whole of its own.
@@ -295,6 +306,14 @@ mod tests {
             assert_eq!(row[7], sale.customer_id.map(|id| id.to_be_bytes().to_vec()));
         }
         assert!(items.iter().all(|row| row.len() == 9 && row.iter().all(Option::is_some)));
+    }
+
+    #[test]
+    fn psql_gets_each_command_on_a_line_of_its_own() {
+        let [transactions, items] = psql_commands([Path::new("/a b"), Path::new("/c")]);
+        assert!(transactions.starts_with("\\copy sales.sales_transaction (transaction_id, "), "{transactions}");
+        assert!(transactions.ends_with(", version) from '/a b' with (format binary)"), "{transactions}");
+        assert!(items.contains("sales.sales_item") && !items.contains('\n'), "{items}");
     }
 
     #[tokio::test]

@@ -16,6 +16,8 @@ const MAX_KINDS: usize = 10;
 pub struct Tally {
     /// Sales that the other side says are committed; each has a request id of its own.
     pub acknowledged: u64,
+    /// Their items, where they are not those of the sale that all callers send.
+    pub items: Option<u64>,
     /// Commands that only the database could refuse, and that came back as an error.
     pub refused: u64,
     /// What should not have happened, and how often.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::super::conclusion::Output;
 use super::super::programs::Profile;
 
 /// Measures sales that are written one by one, against pgbench writing the same rows.
@@ -82,15 +83,6 @@ pub enum RowId {
     W3,
     /// W1 with commands that only the database can refuse, against W1.
     W4,
-}
-
-/// How the result is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// Tables for people.
-    Text,
-    /// One JSON object.
-    Json,
 }
 
 /// How many callers the rows have, each more than the one before.

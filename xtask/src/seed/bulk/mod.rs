@@ -46,6 +46,7 @@ use super::Plan;
 use super::progress::{Outcome, Progress, Share};
 use super::rows::{Segments, make_for};
 use crate::terminal::note;
+pub use side::definition;
 use side::{Role, Side};
 use stream::Stream;
 
@@ -128,12 +129,7 @@ impl Load {
         Ok(share)
     }
 
-    async fn copy(
-        primary: &mut Side,
-        replica: &mut Side,
-        plan: &Plan,
-        progress: &Progress,
-    ) -> anyhow::Result<Share> {
+    async fn copy(primary: &mut Side, replica: &mut Side, plan: &Plan, progress: &Progress) -> anyhow::Result<Share> {
         progress.show(0, "copying to both sides");
         let [for_primary, for_replica] = make_for(Segments::of(plan, SEGMENT));
         let (mut written, mut replicated) = (Share::default(), Share::default());

@@ -145,11 +145,8 @@ impl Side {
     }
 
     async fn read_definition(&mut self) -> anyhow::Result<Vec<String>> {
-        sqlx::query_scalar(include_str!("catalog.sql"))
-            .bind(TABLES.as_slice())
-            .fetch_all(&mut self.connection)
-            .await
-            .with_context(|| format!("the {}'s tables can't be looked at", self.role))
+        let found = definition(&mut self.connection).await;
+        found.with_context(|| format!("the {}'s tables can't be looked at", self.role))
     }
 
     async fn execute(&mut self, statement: String) -> anyhow::Result<()> {
@@ -157,6 +154,15 @@ impl Side {
         let executed = sqlx::raw_sql(AssertSqlSafe(statement.clone())).execute(&mut self.connection).await;
         executed.map(drop).with_context(|| format!("the {role} refused: {statement}"))
     }
+}
+
+/// How the tables of sales are defined, a line for each column, constraint, index, trigger, publication and grant.
+///
+/// # Errors
+///
+/// The database does not answer.
+pub async fn definition(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(include_str!("catalog.sql")).bind(TABLES.as_slice()).fetch_all(connection).await
 }
 
 impl std::fmt::Display for Role {

@@ -107,11 +107,10 @@ impl Stream {
 
     /// Refuses more sales than the slot could be kept for.
     pub async fn check_room(&mut self, sales: u64) -> anyhow::Result<()> {
-        let megabytes: i64 = sqlx::query_scalar(
-            "select setting::bigint from pg_settings where name = 'max_slot_wal_keep_size'",
-        )
-        .fetch_one(&mut self.primary)
-        .await?;
+        let megabytes: i64 =
+            sqlx::query_scalar("select setting::bigint from pg_settings where name = 'max_slot_wal_keep_size'")
+                .fetch_one(&mut self.primary)
+                .await?;
         let most = most_sales(megabytes);
         ensure!(
             most.is_none_or(|most| sales <= most),
