@@ -6,13 +6,15 @@
 //! | [`grpc`] | the contract: one RPC = decode, submit, encode |
 //! | [`domain`] | what a valid sale is, and what a command does to it |
 //! | [`commit`] | how commands reach the database, and the heartbeat behind them |
+//! | [`import`] | how long streams of sales do |
 //! | [`store`] | the only SQL |
 //!
-//! Data flows one way: `grpc` → `domain` → `commit` → `store`.
+//! Data flows one way: `grpc` → `domain` → `commit`, `import` → `store`.
 
 pub mod commit;
 pub mod domain;
 pub mod grpc;
+pub mod import;
 mod serve;
 pub mod settings;
 pub mod store;

@@ -17,6 +17,7 @@ use tonic::service::Routes;
 use crate::{
     commit::{Committer, Heartbeat, Retention},
     grpc::SalesCommands,
+    import::Importer,
     settings::ServeSettings,
 };
 
@@ -50,7 +51,11 @@ pub async fn serve(settings: &ServeSettings, listeners: Listeners, shutdown: Shu
     let heartbeat = Heartbeat::new(housekeeping.clone(), committer.committed(), writer);
     let retention = Retention::new(housekeeping.clone(), settings.request_id_retention);
 
-    let service = contract::SalesCommandServiceServer::new(SalesCommands::new(committer, settings.currency.clone()))
+    let importer = Importer::new(&database, settings.imports(), committer.committed(), shutdown.clone());
+    let imports = importer.ended();
+
+    let commands = SalesCommands::new(committer, importer, settings.currency.clone());
+    let service = contract::SalesCommandServiceServer::new(commands)
         .max_decoding_message_size(settings.server.max_message_bytes.get());
     let (health, health_service) = Health::new(&[contract::SERVICE_NAME]);
     health.watch_database(database.clone(), shutdown.clone());
@@ -62,6 +67,7 @@ pub async fn serve(settings: &ServeSettings, listeners: Listeners, shutdown: Shu
     background.spawn("heartbeat", heartbeat.run(background.stop()));
     background.spawn("retention", retention.run(background.stop()));
     background.drain("lanes", lanes);
+    background.drain("imports", imports);
 
     let served =
         tandem_chassis::server::serve(&settings.server, listeners.grpc, routes, health, shutdown, ERROR_DOMAIN).await;

@@ -20,6 +20,8 @@
 //! | `TANDEM_LANES` | `1` | serve: lanes that commit, each with a connection of its own beside the pool |
 //! | `TANDEM_LANE_BATCH` | `256` | serve: commands that one transaction commits at most |
 //! | `TANDEM_LANE_QUEUE` | `1024` | serve: commands that wait for a lane at most |
+//! | `TANDEM_IMPORTS` | `2` | serve: imports in progress at most, each with a connection of its own beside the pool |
+//! | `TANDEM_IMPORT_IDLE` | `60s` | serve: how long an import's caller may send nothing, or take no answer |
 //! | `TANDEM_REQUEST_ID_RETENTION` | `7days` | serve: how long a retry gets the first answer |
 //! | `TANDEM_INSTANCE_NAME` | host name and port | names this service's watermark row; one name an instance |
 //!
@@ -39,7 +41,7 @@ use tandem_chassis::settings::{
 };
 use tandem_proto::money::Currency;
 
-use crate::{commit::LaneSettings, store::Passwords};
+use crate::{commit::LaneSettings, import::ImportSettings, store::Passwords};
 
 /// A call waits no longer than this for a pooled connection: by then the pool is too small for the load, and the caller
 /// does better to hear it.
@@ -88,7 +90,14 @@ pub struct ServeSettings {
     /// Commands that wait for a lane at most; one more is refused with RESOURCE_EXHAUSTED.
     #[arg(long, env = "TANDEM_LANE_QUEUE", default_value = "1024")]
     pub lane_queue: NonZeroUsize,
-    /// How long request ids are kept: a retry that comes later is a new command.
+    /// Imports in progress at most, each with a connection of its own beside the pool; one more is refused with
+    /// RESOURCE_EXHAUSTED.
+    #[arg(long, env = "TANDEM_IMPORTS", default_value = "2")]
+    pub imports: NonZeroUsize,
+    /// How long an import's caller may send nothing, or take no answer.
+    #[arg(long, env = "TANDEM_IMPORT_IDLE", value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    pub import_idle: Duration,
+    /// How long request ids and imports are kept: a retry that comes later is a new command.
     #[arg(long, env = "TANDEM_REQUEST_ID_RETENTION", value_name = "DURATION", default_value = "7days", value_parser = parse_duration)]
     pub request_id_retention: Duration,
     /// Names this service's watermark row; no two instances may share one. Default: host name and port.
@@ -201,6 +210,11 @@ impl ServeSettings {
     /// How many lanes there are, and how much each takes.
     pub const fn lanes(&self) -> LaneSettings {
         LaneSettings { lanes: self.lanes, batch: self.lane_batch, queue: self.lane_queue }
+    }
+
+    /// How many imports there are at once, and how long one may be idle.
+    pub const fn imports(&self) -> ImportSettings {
+        ImportSettings { imports: self.imports, idle: self.import_idle }
     }
 
     /// The primary, as the role that writes sales.

@@ -22,14 +22,15 @@ struct Room {
 
 const WIRE: &[&str] = &["tonic", "prost", "prost_types", "tandem_proto"];
 
-const ROOMS: [Room; 5] = [
+const ROOMS: [Room; 6] = [
     Room {
         name: "domain",
-        rooms: &["grpc", "commit", "store", "freshness", "rollup"],
+        rooms: &["grpc", "commit", "import", "store", "freshness", "rollup"],
         crates: &["sqlx", "tonic", "prost", "prost_types", "tandem_proto"],
     },
-    Room { name: "store", rooms: &["grpc", "commit", "freshness", "rollup"], crates: WIRE },
-    Room { name: "commit", rooms: &["grpc"], crates: WIRE },
+    Room { name: "store", rooms: &["grpc", "commit", "import", "freshness", "rollup"], crates: WIRE },
+    Room { name: "commit", rooms: &["grpc", "import"], crates: WIRE },
+    Room { name: "import", rooms: &["grpc", "commit"], crates: WIRE },
     Room { name: "freshness", rooms: &["grpc"], crates: WIRE },
     Room { name: "rollup", rooms: &["grpc"], crates: WIRE },
 ];

@@ -11,7 +11,7 @@ use tandem_chassis::{
     status::chain_of,
 };
 
-use crate::store::{remove_abandoned, remove_older};
+use crate::store::{remove_abandoned, remove_older, remove_older_imports};
 
 /// Between rounds. Retention is counted in days, so an hour more or less is nothing.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(600);
@@ -41,7 +41,7 @@ impl Retention {
                     BETWEEN_ROUNDS
                 }
                 Ok(removed) => {
-                    tracing::debug!(removed, "request ids were removed");
+                    tracing::debug!(removed, "request ids and imports were removed");
                     BETWEEN_PORTIONS
                 }
                 Err(error) => {
@@ -69,7 +69,12 @@ impl Retention {
         let Some(before) = Utc::now().checked_sub_signed(kept) else { return Ok(0) };
         let deadline = Deadline::after(PORTION_TIMEOUT);
         self.database
-            .write(deadline, move |connection| async move { Ok(remove_older(connection, before).await?) }.boxed())
+            .write(deadline, move |connection| {
+                let both = async move {
+                    Ok(remove_older(&mut *connection, before).await? + remove_older_imports(connection, before).await?)
+                };
+                both.boxed()
+            })
             .await
     }
 }

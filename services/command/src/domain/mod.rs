@@ -1,12 +1,14 @@
 //! What a valid sale is. Pure: no database, no wire.
 //!
 //! Values are parsed once, at the edge, into types that can't hold a bad one: [`text`], [`money`], [`identity`]. Out of
-//! them stand [`line`] (one line of a sale), [`sale`] (the whole) and [`change`] (what a command does to it).
+//! them stand [`line`] (one line of a sale), [`sale`] (the whole) and [`change`] (what a command does to it). [`import`]
+//! numbers the rows of a long stream of sales.
 
 pub mod change;
 pub mod etag;
 pub mod fault;
 pub mod identity;
+pub mod import;
 pub mod limits;
 pub mod line;
 pub mod money;

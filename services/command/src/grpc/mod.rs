@@ -2,33 +2,37 @@
 
 mod decode;
 mod encode;
+mod import;
 mod status;
 
 use tandem_chassis::deadline::Deadline;
 use tandem_proto::money::Currency;
 use tandem_proto::sales::command::v1::{
     AddItemRequest, AddItemResponse, CreateTransactionRequest, CreateTransactionResponse, DeleteItemRequest,
-    DeleteItemResponse, DeleteTransactionRequest, DeleteTransactionResponse, UpdateItemRequest, UpdateItemResponse,
-    UpdateTransactionRequest, UpdateTransactionResponse, sales_command_service_server::SalesCommandService,
+    DeleteItemResponse, DeleteTransactionRequest, DeleteTransactionResponse, ImportTransactionsRequest,
+    ImportTransactionsResponse, UpdateItemRequest, UpdateItemResponse, UpdateTransactionRequest,
+    UpdateTransactionResponse, sales_command_service_server::SalesCommandService,
 };
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
 
 use crate::{
     commit::Committer,
     domain::{Command, Violation},
+    import::Importer,
     store::Receipt,
 };
 
 /// The write side of the contract.
 pub struct SalesCommands {
     committer: Committer,
+    importer: Importer,
     currency: Currency,
 }
 
 impl SalesCommands {
-    /// Answers with what `committer` does, all money in `currency`.
-    pub const fn new(committer: Committer, currency: Currency) -> Self {
-        Self { committer, currency }
+    /// Answers with what `committer` and `importer` do, all money in `currency`.
+    pub const fn new(committer: Committer, importer: Importer, currency: Currency) -> Self {
+        Self { committer, importer, currency }
     }
 
     async fn submit<M>(&self, request: Request<M>, decode: Decode<M>) -> Result<Receipt, Status> {
@@ -78,5 +82,14 @@ impl SalesCommandService for SalesCommands {
 
     async fn delete_item(&self, request: Request<DeleteItemRequest>) -> Result<Response<DeleteItemResponse>, Status> {
         encode::delete_item(self.submit(request, decode::delete_item).await?, &self.currency)
+    }
+
+    type ImportTransactionsStream = BoxStream<ImportTransactionsResponse>;
+
+    async fn import_transactions(
+        &self,
+        request: Request<Streaming<ImportTransactionsRequest>>,
+    ) -> Result<Response<Self::ImportTransactionsStream>, Status> {
+        Ok(Response::new(import::import(self.importer.clone(), request.into_inner(), self.currency.clone())))
     }
 }

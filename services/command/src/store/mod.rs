@@ -8,12 +8,18 @@
 //! | [`request_id`] | table `tandem.request_id`: the first answer to each request id |
 //! | [`sale`] | table `sales.sales_transaction` |
 //! | [`item`] | table `sales.sales_item` |
+//! | [`import`] | tables `tandem.import`, `tandem.import_refusal`: how far each import has come |
+//! | [`import_connection`] | the connection of an import: writes its chunks |
+//! | [`import_rows`] | rows of an import as binary COPY takes them |
 //! | [`error`] | what can go wrong, and which constraint belongs to which field |
 
 mod batch;
 mod connection;
 mod create;
 mod error;
+mod import;
+mod import_connection;
+mod import_rows;
 mod item;
 mod migrate;
 mod outcome;
@@ -25,6 +31,9 @@ mod watermark;
 pub use batch::write;
 pub use connection::LaneConnection;
 pub use error::StoreError;
+pub use import::remove_older_imports;
+pub use import_connection::{ImportConnection, ImportReceipt, ImportWriteError, ImportWritten};
+pub use import_rows::ImportChunk;
 pub use migrate::{Passwords, migrate};
 pub use outcome::{Outcome, Receipt};
 pub use rehearsal::rehearse;
