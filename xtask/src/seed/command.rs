@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection};
 use super::plan::{
     DEFAULT_BATCH_SIZE, DEFAULT_COPY_BATCH_SIZE, DEFAULT_CURRENCY, DEFAULT_DAYS, DEFAULT_RNG_SEED, Plan, rng_seed_after,
 };
-use super::{bulk, copy, fill};
+use super::{bulk, copy, fill, import};
 use crate::RunState;
 use crate::terminal::{grouped, note};
 
@@ -76,6 +76,8 @@ pub struct Args {
 pub enum Via {
     /// Through the command service.
     Grpc,
+    /// Through the command service in one long stream, checked by its receipt; faster.
+    Import,
     /// With COPY straight into the primary, constraints live; much faster.
     Copy,
     /// Into both sides of an empty pair at once, keys added after the rows; the fastest. Nobody can read or write sales
@@ -113,7 +115,7 @@ impl Target {
     /// What is asked for, else the running pair.
     fn find(args: &Args) -> anyhow::Result<Target> {
         let named = match args.via {
-            Via::Grpc => args.command_address.is_some(),
+            Via::Grpc | Via::Import => args.command_address.is_some(),
             Via::Copy => args.primary_url.is_some(),
             Via::Bulk => {
                 let (primary, replica) = (args.primary_url.is_some(), args.replica_url.is_some());
@@ -183,7 +185,7 @@ impl Args {
             None => target.rng_seed().await?,
         };
         let default = match self.via {
-            Via::Grpc => DEFAULT_BATCH_SIZE,
+            Via::Grpc | Via::Import => DEFAULT_BATCH_SIZE,
             Via::Copy | Via::Bulk => DEFAULT_COPY_BATCH_SIZE,
         };
         Ok(Plan {
@@ -213,6 +215,10 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Via::Grpc => {
             let address = target.command_address.context("no command service is named")?;
             fill(&address, &plan, interrupt()).await?
+        }
+        Via::Import => {
+            let address = target.command_address.context("no command service is named")?;
+            import(&address, &plan, interrupt()).await?
         }
         Via::Copy => {
             let url = target.primary_url.context("no primary is named")?;

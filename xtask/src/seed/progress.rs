@@ -9,6 +9,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use super::generator::Sale;
+use super::import::Receipt;
 use crate::terminal::counted;
 
 /// Redraws the clock also while no sale arrives.
@@ -29,6 +30,9 @@ pub struct Outcome {
     pub revenue: Decimal,
     /// Whether it was stopped before all were in.
     pub stopped: bool,
+    /// What the service gave for an import.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Receipt>,
 }
 
 impl fmt::Display for Outcome {
@@ -39,7 +43,11 @@ impl fmt::Display for Outcome {
         let (sales, items) = (counted(self.sales, "sale"), counted(self.items, "item"));
         let are = if self.sales == 1 { "is" } else { "are" };
         let (seconds, rate) = (self.seconds, HumanCount(self.sales_per_second.round() as u64));
-        write!(f, "{sales} with {items} {are} in: {seconds:.1} s, {rate} sales/s, revenue {}", money(self.revenue))
+        write!(f, "{sales} with {items} {are} in: {seconds:.1} s, {rate} sales/s, revenue {}", money(self.revenue))?;
+        if let Some(Receipt { import_id, lsn, consistency_token, content_hash }) = &self.receipt {
+            write!(f, "\nreceipt of {import_id}: durable at {lsn}, content {content_hash}\ntoken {consistency_token}")?;
+        }
+        Ok(())
     }
 }
 
@@ -61,13 +69,13 @@ pub(super) struct Progress {
 
 /// What some sales add up to.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Share {
+pub struct Share {
     /// How many there are.
-    pub(crate) sales: u64,
+    pub sales: u64,
     /// Their items.
-    pub(crate) items: u64,
+    pub items: u64,
     /// The sum of their totals.
-    pub(crate) revenue: Decimal,
+    pub revenue: Decimal,
 }
 
 impl Default for Share {
@@ -130,6 +138,7 @@ impl Progress {
             sales_per_second: if seconds > 0.0 { self.committed.sales as f64 / seconds } else { 0.0 },
             revenue: self.committed.revenue,
             stopped: self.committed.sales < self.planned,
+            receipt: None,
         }
     }
 }
@@ -154,6 +163,7 @@ mod tests {
             sales_per_second: 1250.4,
             revenue: Decimal::new(13_777_440, 2),
             stopped: false,
+            receipt: None,
         };
         let text = "10,000 sales with 21,425 items are in: 8.0 s, 1,250 sales/s, revenue 137,774.40";
         assert_eq!(outcome.to_string(), text);
