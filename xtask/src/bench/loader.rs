@@ -33,12 +33,14 @@ pub enum Way {
     CopyInParts,
     /// psql reads a file of headers, then one of items, in one transaction.
     Copy,
+    /// `seed --via import`: ImportTransactions.
+    Import,
 }
 
 impl Way {
     /// Whether it is ours.
     pub fn is_ours(self) -> bool {
-        matches!(self, Way::SeedBulk)
+        matches!(self, Way::SeedBulk | Way::Import)
     }
 
     /// For people.
@@ -47,6 +49,7 @@ impl Way {
             Way::SeedBulk => "seed --via bulk",
             Way::CopyInParts => "psql COPY, in parts",
             Way::Copy => "psql COPY, one transaction",
+            Way::Import => "ImportTransactions",
         }
     }
 }
@@ -112,7 +115,7 @@ impl Loader {
         let part = match way {
             Way::CopyInParts => PART,
             Way::Copy => sales,
-            Way::SeedBulk => return Ok(()),
+            Way::SeedBulk | Way::Import => return Ok(()),
         };
         let plan = Plan { rng_seed: self.rng_seed, ..Plan::new(sales) };
         let mut prepared = Prepared { script: self.directory.join("copy.sql"), sales: 0, items: 0 };
@@ -142,6 +145,7 @@ impl Loader {
             Way::SeedBulk => {
                 self.seed(sales, &["bulk", "--primary-url", &self.primary_url, "--replica-url", &self.replica_url])
             }
+            Way::Import => self.seed(sales, &["import", "--command-address", &self.command_address.to_string()]),
             Way::CopyInParts | Way::Copy => self.copy(&self.prepared.as_ref().context("no files are prepared")?.script),
         };
         let (said, mut tally) = self.execute(command, way).await?;

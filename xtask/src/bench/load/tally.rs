@@ -36,6 +36,12 @@ impl Tally {
         if self.seconds > 0.0 { self.acknowledged as f64 / self.seconds } else { 0.0 }
     }
 
+    /// Rows, headers and items, a second; `None` where the items are not told.
+    pub fn row_rate(&self) -> Option<f64> {
+        let rows = self.acknowledged + self.items?;
+        (self.seconds > 0.0).then(|| rows as f64 / self.seconds)
+    }
+
     /// One more sale is in.
     pub fn acknowledge(&mut self, took: Duration) {
         self.acknowledged += 1;

@@ -96,6 +96,7 @@ fn row(sales: u64, samples: &Samples) -> Option<Row> {
         ours,
         peer,
         other_peers: Vec::new(),
+        until_equal: None,
         open_loop: Vec::new(),
     };
     Some(Row::new("S1", TARGET, Spread::of(&ratios)?, detail))

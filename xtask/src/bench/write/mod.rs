@@ -1,4 +1,5 @@
-//! `bench write`: sales written one by one, rows W1 to W4, against pgbench.
+//! `bench write`: sales written one by one, rows W1 to W4, against pgbench, and sales in one long stream, row W5,
+//! against psql's COPY.
 
 mod arguments;
 mod rounds;
@@ -23,7 +24,7 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn picture(report: &Report) -> anyhow::Result<String> {
     let sides = report.sides();
-    let good = sides.into_iter().filter(|side| side.refused == 0);
+    let good = sides.into_iter().filter(|side| side.refused == 0 && side.p50_ms.is_some());
     let (ours, peers) = good.partition(|side| side.is_ours);
     let curves = [
         Curve { name: "Tandem (gRPC, exactly once)", sides: ours },

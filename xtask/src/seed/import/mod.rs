@@ -170,7 +170,7 @@ impl Import {
         let unavailable = |error: tonic::transport::Error| Status::unavailable(error.to_string());
         client.ready().await.map_err(unavailable)?;
         let path = PathAndQuery::from_static(METHOD);
-        Ok(client.streaming(Request::new(from), path, Encoded::default()).await?.into_inner())
+        Ok(client.streaming(Request::new(from), path, Encoded).await?.into_inner())
     }
 
     fn hear(&mut self, told: Told) -> Result<Option<ImportReceipt>, Broken> {
