@@ -5,6 +5,7 @@
 
 pub mod database;
 pub mod health;
+pub mod import;
 pub mod program;
 pub mod request;
 mod tandem;

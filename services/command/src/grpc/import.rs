@@ -1,9 +1,13 @@
 //! Streams of rows: messages into rows, events into messages.
 
-use std::time::Duration;
+use std::{
+    task::{Poll, ready},
+    time::Duration,
+};
 
 use futures::stream::poll_fn;
 use prost::Message as _;
+use tandem_chassis::database::DatabaseError;
 use tandem_proto::{
     money::Currency,
     sales::command::v1::{
@@ -22,7 +26,7 @@ use crate::{
         import::{Refusal, Wanted},
     },
     import::{Event, EventSender, ImportError, Importer, Intake},
-    store,
+    store::{self, StoreError},
 };
 
 /// Events that wait for the caller. It reads while it sends; a slow reader slows its own import down and nobody else's.
@@ -37,9 +41,16 @@ pub fn import(importer: Importer, requests: Requests, currency: Currency) -> Box
     let (events, mut answers) = mpsc::channel(WAITING_EVENTS);
     let stream = ImportStream { importer: importer.clone(), requests, currency: currency.clone(), events };
     importer.spawn(stream.run());
+    let mut is_over = false;
     Box::pin(poll_fn(move |context| {
-        let answer = answers.poll_recv(context);
-        answer.map(|event| event.map(|event| event.map(|event| response(event, &currency)).map_err(status::of_import)))
+        let event = match ready!(answers.poll_recv(context)) {
+            Some(event) => event,
+            None if is_over => return Poll::Ready(None),
+            // Whoever owes the last word has panicked; an end without one would look like a success.
+            None => Err(StoreError::from(DatabaseError::WorkPanicked).into()),
+        };
+        is_over = matches!(event, Err(_) | Ok(Event::Completed(_)));
+        Poll::Ready(Some(event.map(|event| response(event, &currency)).map_err(status::of_import)))
     }))
 }
 
