@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Between looks at the replica: about what one costs.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
-/// WAL that a sale with its items and keys takes, generously. All of a load is kept for the slot until it has ended.
-const WAL_BYTES_A_SALE: u64 = 1_200;
+/// WAL that a sale with its items and keys takes, twice what sample sales do. All of a load is kept for the slot until it has ended.
+const WAL_BYTES_A_SALE: u64 = 800;
 
 /// A connection to each side, apart from the load's.
 pub struct Stream {
