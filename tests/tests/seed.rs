@@ -93,6 +93,15 @@ async fn an_empty_pair_is_loaded_on_both_sides_and_defined_as_before_and_the_str
     tandem.commands().create_transaction(create(sale(1, vec![item("COF", 1, "2.00")]))).await.unwrap();
     assert_equal(&tandem).await;
     assert_eq!(counted(&mut replica).await.0, 3_001);
+    // Had the stream brought the rows as well, it would have emptied the table and filled it once more.
+    let inserted = "select n_tup_ins >= 3001 from pg_stat_user_tables where relname = 'sales_transaction'";
+    until(&mut replica, "the statistics know of the live sale", inserted).await;
+    let inserted: i64 =
+        sqlx::query_scalar("select n_tup_ins from pg_stat_user_tables where relname = 'sales_transaction'")
+            .fetch_one(&mut replica)
+            .await
+            .unwrap();
+    assert_eq!(inserted, 3_001, "each row was written once on the replica");
     let orphan = "insert into sales.sales_item
         select gen_random_uuid(), gen_random_uuid(), 'c', 'n', null, 1, 1, 0, 1";
     assert!(sqlx::query(orphan).execute(&mut primary).await.is_err(), "the foreign key is live");

@@ -11,7 +11,9 @@
 //!    publication before the first row and puts them back after the last. Decoding sees catalogs as they were at each
 //!    change, so these changes are nobody's; the subscription is never stopped, and outside of the transaction the
 //!    publication has never changed. Only this replica may read the stream: another slot refuses the load, asked after
-//!    the transaction has written, since a slot that is made later waits for its end and begins behind it.
+//!    the transaction has written, since a slot that is made later waits for its end and begins behind it. (Were the
+//!    rows published nevertheless, the TRUNCATE before them would be too, and the stream would load the replica once
+//!    more: slow, and still right.)
 //! 2. *No write of others is lost or overtaken.* From the lock to COMMIT nobody else writes sales on the primary; what
 //!    they had written before has reached the replica before it is locked, which a watermark proves that is written after
 //!    the primary's lock and seen on the replica. It also proves that this replica follows this primary. Whoever waits for
@@ -110,6 +112,8 @@ impl Load {
         progress.show(0, "locking");
         stream.check_subscription().await?;
         stream.check_room(plan.sales).await?;
+        // Once before anything is locked: a stream that stands still must not hold up those who sell.
+        stream.carries(Duration::ZERO).await?;
         primary.lock().await?;
         ensure!(
             primary.is_empty().await?,
