@@ -1,5 +1,5 @@
-//! `cargo xtask bench write` as a developer calls it, only shorter: its answers are counted, its report has the
-//! documented shape, and a wrong answer voids it.
+//! `cargo xtask bench` as a developer calls it, only shorter: its answers are counted, its report has the documented
+//! shape, and a wrong answer voids it.
 
 // A panic is how a test fails.
 #![allow(clippy::unwrap_used)]
@@ -14,36 +14,32 @@ use tokio::process::Command;
 use xtask::{cargo, places::workspace_root, service::BINARIES_VARIABLE};
 
 /// The program: that of `cargo xtask test` where it runs us, which is as new as we are; else cargo builds it.
-fn bench_write() -> Command {
+fn bench_of(what: &str) -> Command {
     if let Some(directory) = env::var_os(BINARIES_VARIABLE).map(PathBuf::from)
         && directory.join("xtask").is_file()
     {
         let mut command = Command::new(directory.join("xtask"));
-        command.args(["bench", "write", "--bin-dir"]).arg(directory);
+        command.args(["bench", what, "--bin-dir"]).arg(directory);
         return command;
     }
     let mut command = Command::from(cargo::command());
-    command.args([
-        "run",
-        "--quiet",
-        "--package",
-        "xtask",
-        "--bin",
-        "xtask",
-        "--",
-        "bench",
-        "write",
-        "--profile",
-        "dev",
-    ]);
+    command.args(["run", "--quiet", "--package", "xtask", "--bin", "xtask", "--", "bench", what, "--profile", "dev"]);
     command
 }
 
+/// A row as documented.
+const SHAPE: [&str; 7] = ["detail", "high", "holds", "id", "low", "ratio", "target"];
+
 /// Runs one round of one second with few callers; exit code and standard output.
 async fn bench(rows: &str, svg: &Path, further: &[&str]) -> (Option<i32>, Value) {
-    let mut command = bench_write();
+    let mut command = bench_of("write");
     command.args(["--rounds", "1", "--seconds", "1", "--callers", "2,4,16", "--clients", "3"]);
-    command.args(["--output", "json", "--rows", rows, "--svg"]).arg(svg).args(further);
+    command.args(["--import-sales", "500", "--rows", rows]).args(further);
+    told(command, svg).await
+}
+
+async fn told(mut command: Command, svg: &Path) -> (Option<i32>, Value) {
+    command.args(["--output", "json", "--svg"]).arg(svg);
     let output = command.current_dir(workspace_root()).kill_on_drop(true).output().await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     let json = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}:\n{said}"));
@@ -61,7 +57,7 @@ fn keys(value: &Value) -> Vec<&str> {
 async fn a_run_counts_its_answers_and_reports_each_row_in_the_documented_shape() {
     let directory = tempfile::tempdir().unwrap();
     let svg = directory.path().join("rates.svg");
-    let (code, report) = bench("W1,W4", &svg, &[]).await;
+    let (code, report) = bench("W1,W4,W5", &svg, &[]).await;
     assert_eq!(code, Some(0), "{report}");
     assert_eq!(keys(&report), ["machine", "rows"]);
     for known in ["cores", "commit", "fdatasyncs_per_second", "settings", "versions"] {
@@ -69,9 +65,14 @@ async fn a_run_counts_its_answers_and_reports_each_row_in_the_documented_shape()
     }
     let rows = report["rows"].as_array().unwrap();
     let ids: Vec<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
-    assert_eq!(ids, ["W1", "W4"]);
-    for row in rows {
-        assert_eq!(keys(row), ["detail", "high", "holds", "id", "low", "ratio", "target"]);
+    assert_eq!(ids, ["W1", "W4", "W5"]);
+    let imported = &rows[2]["detail"];
+    assert_eq!((&imported["ours"]["sales"], &imported["peer"]["sales"]), (&500.into(), &500.into()));
+    assert!(imported["ours"]["rows_per_second"].as_f64().unwrap() > 0.0, "{imported}");
+    assert!(imported["ours"]["peak_memory_bytes"]["service"].as_u64().unwrap() > 0, "{imported}");
+    assert_eq!(keys(&rows[2]), SHAPE);
+    for row in &rows[..2] {
+        assert_eq!(keys(row), SHAPE);
         assert_eq!(row["holds"], row["ratio"].as_f64() >= row["target"].as_f64());
         for side in ["ours", "peer"] {
             let side = &row["detail"][side];
@@ -100,4 +101,21 @@ async fn a_run_with_wrong_answers_is_void_and_shows_no_figures() {
     assert_eq!(keys(&report), ["void"]);
     assert!(report["void"].as_str().unwrap().contains("InvalidArgument"), "{report}");
     assert!(!svg.exists());
+}
+
+#[tokio::test]
+async fn a_seeded_pair_is_counted_and_compared_and_reported_in_the_documented_shape() {
+    let directory = tempfile::tempdir().unwrap();
+    let svg = directory.path().join("seconds.svg");
+    let mut command = bench_of("seed");
+    command.args(["--sales", "2000", "--rounds", "1"]);
+    let (code, report) = told(command, &svg).await;
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(keys(&report), ["machine", "rows"]);
+    let [row] = report["rows"].as_array().unwrap().as_slice() else { panic!("one row is expected: {report}") };
+    assert_eq!((keys(row).as_slice(), &row["id"]), (SHAPE.as_slice(), &"S1".into()));
+    for side in ["ours", "peer"] {
+        assert_eq!(row["detail"][side]["sales"], 2_000, "{row}");
+    }
+    assert!(fs::read_to_string(svg).unwrap().starts_with("<svg"));
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{load, write};
+use super::{load, seed, write};
 
 /// How `bench` is called.
 #[derive(Debug, clap::Args)]
@@ -16,6 +16,8 @@ pub struct Args {
 enum What {
     /// Sales written one by one: rows W1 to W4, against pgbench.
     Write(write::Args),
+    /// A million sales into an empty pair: row S1, against COPY.
+    Seed(seed::Args),
     /// The load generator, which the other commands run as a process of its own.
     #[command(hide = true)]
     Generate(load::Args),
@@ -29,6 +31,7 @@ enum What {
 pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.what {
         What::Write(args) => write::run(args).await,
+        What::Seed(args) => seed::run(args).await,
         What::Generate(args) => load::run(args).await,
     }
 }

@@ -6,6 +6,7 @@ use super::answers::Ledger;
 use super::batch_sizes::BatchSizes;
 use super::bed::Bed;
 use super::load::{self, Tally};
+use super::loader::{Loader, Way};
 use super::pgbench::{self, Pgbench};
 use super::replica_lag::{Lag, drain};
 use super::usage::{Usage, cluster_cpu_seconds};
@@ -22,6 +23,13 @@ pub enum Load {
         /// Of a hundred commands, how many only the database can refuse.
         refused_percent: u32,
     },
+    /// So many sales at once.
+    Bulk {
+        /// How many.
+        sales: u64,
+        /// Which way.
+        way: Way,
+    },
 }
 
 impl Load {
@@ -30,9 +38,19 @@ impl Load {
         Load::Callers { callers, refused_percent: 0 }
     }
 
+    /// Whether it is ours that is measured, and not a peer.
+    pub fn is_ours(self) -> bool {
+        match self {
+            Load::Pgbench(_) => false,
+            Load::Callers { .. } => true,
+            Load::Bulk { way, .. } => way.is_ours(),
+        }
+    }
+
     /// How many work at once.
     pub fn width(self) -> u32 {
         match self {
+            Load::Bulk { .. } => 1,
             Load::Pgbench(clients) => clients,
             Load::Callers { callers, .. } => callers,
         }
@@ -46,6 +64,7 @@ impl Load {
             Load::Callers { callers, refused_percent } => {
                 format!("Tandem, {callers} callers, {refused_percent}% refused")
             }
+            Load::Bulk { way, .. } => way.name().to_owned(),
         }
     }
 }
@@ -82,6 +101,14 @@ pub struct Manner {
     pub pgbench_threads: u32,
 }
 
+impl Default for Manner {
+    /// One of each, for a second.
+    fn default() -> Self {
+        let one = NonZeroU32::MIN;
+        Manner { seconds: one, connections: one, generator_threads: one, pgbench_threads: 1 }
+    }
+}
+
 /// A bed, the peer, and what both sides say they have written.
 #[derive(Debug)]
 pub struct Bench {
@@ -89,6 +116,8 @@ pub struct Bench {
     pub bed: Bed,
     /// The peer.
     pub pgbench: Pgbench,
+    /// Many sales at once.
+    pub loader: Loader,
     /// What was acknowledged so far.
     pub ledger: Ledger,
     /// How loads are applied.
@@ -98,7 +127,7 @@ pub struct Bench {
 /// A load that has ended.
 enum Ended {
     Pgbench(pgbench::Ended),
-    Callers(Tally),
+    Told(Tally),
 }
 
 /// Processor time so far.
@@ -128,6 +157,9 @@ impl Bench {
     }
 
     async fn apply(&mut self, load: Load, rate: Option<f64>) -> anyhow::Result<Sample> {
+        if let Load::Bulk { sales, way } = load {
+            self.loader.prepare(sales, way)?;
+        }
         let before = self.costs();
         let batches_before = self.batches().await?;
         let ended = self.run(load, rate).await?;
@@ -139,7 +171,7 @@ impl Bench {
         let batches = self.batches().await?;
         let tally = match ended {
             Ended::Pgbench(ended) => ended.tally()?,
-            Ended::Callers(tally) => tally,
+            Ended::Told(tally) => tally,
         };
         self.ledger.enter(&load.name(), &tally, matches!(load, Load::Callers { .. }))?;
         let between = |before: Option<f64>, after: Option<f64>| Some(after? - before?);
@@ -155,7 +187,7 @@ impl Bench {
         })
     }
 
-    async fn run(&self, load: Load, rate: Option<f64>) -> anyhow::Result<Ended> {
+    async fn run(&mut self, load: Load, rate: Option<f64>) -> anyhow::Result<Ended> {
         let Manner { seconds, connections, generator_threads, pgbench_threads } = self.manner;
         match load {
             Load::Pgbench(clients) => {
@@ -166,8 +198,9 @@ impl Bench {
                 let address = self.bed.service.address;
                 let threads = generator_threads;
                 let args = load::Args { address, callers, connections, threads, seconds, refused_percent, rate };
-                self.bed.generator.run(&args).await.map(Ended::Callers)
+                self.bed.generator.run(&args).await.map(Ended::Told)
             }
+            Load::Bulk { sales, way } => self.loader.run(sales, way).await.map(Ended::Told),
         }
     }
 

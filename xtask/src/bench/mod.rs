@@ -3,17 +3,19 @@
 //! A figure counts only as a ratio between two things that were measured in turn in one run, and only where the answers
 //! were right: rows are counted, totals compared, both databases proved equal, or the run is void.
 //!
-//! Each subcommand has a room of its own ([`write`] is the first); what several need stands here: the load generator
-//! ([`load`]), the peer ([`pgbench`]), the databases and the service ([`Bed`]), and what a run tells ([`report`]).
+//! Each subcommand has a room of its own ([`write`], [`seed`]); what several need stands here: the load generator
+//! ([`load`]), the peers (pgbench: [`pgbench`]; psql), the databases and the service ([`Bed`]), and what a run tells ([`report`]).
 
 mod answers;
 mod batch_sizes;
 mod bed;
 mod command;
 mod command_service;
+mod conclusion;
 mod disk;
 mod latencies;
 pub mod load;
+mod loader;
 mod machine;
 mod measure;
 pub mod pgbench;
@@ -21,6 +23,7 @@ mod plot;
 mod programs;
 mod replica_lag;
 pub mod report;
+pub mod seed;
 mod side;
 mod statistics;
 mod usage;

@@ -79,19 +79,8 @@ impl Pgbench {
         Ok(Ended { said: String::from_utf8_lossy(&output.stdout).into_owned(), logs, usage })
     }
 
-    /// Without the caller's `PG*` variables, which would redirect it.
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        for (name, _) in env::vars_os() {
-            if name.as_encoded_bytes().starts_with(b"PG") {
-                command.env_remove(name);
-            }
-        }
-        command.env("LC_ALL", "C").env("PGPASSFILE", &self.password_file).current_dir(&self.directory);
-        // Ctrl-C is for the one who measures, who ends this one.
-        command.process_group(0).kill_on_drop(true);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
+        measured(&self.program, &self.password_file, &self.directory)
     }
 }
 
@@ -143,15 +132,30 @@ fn packaged(name: &str) -> Option<PathBuf> {
     programs.max_by_key(|path| number(path)).map(|path| path.join("bin").join(name))
 }
 
+/// A program that is measured, without the caller's `PG*` variables, which would redirect it.
+pub(super) fn measured(program: &Path, password_file: &Path, directory: &Path) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"PG") {
+            command.env_remove(name);
+        }
+    }
+    command.env("LC_ALL", "C").env("PGPASSFILE", password_file).current_dir(directory);
+    // Ctrl-C is for the one who measures, who ends this one.
+    command.process_group(0).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
 /// Waits until it has ended but for its last words; what it had used when it was last seen.
-async fn watch(child: &mut Child, limit: Duration) -> anyhow::Result<Option<Usage>> {
+pub(super) async fn watch(child: &mut Child, limit: Duration) -> anyhow::Result<Option<Usage>> {
     let deadline = Instant::now() + limit;
     let mut usage = None;
     // Its words are few and fit into the pipe, so that it never waits for us.
     while child.try_wait()?.is_none() {
         usage = child.id().and_then(Usage::of).or(usage);
         if Instant::now() >= deadline {
-            bail!("pgbench does not end");
+            bail!("a program that is measured does not end");
         }
         sleep(LOOK_INTERVAL).await;
     }

@@ -70,6 +70,57 @@ pub fn rates(title: &str, curves: &[Curve<'_>]) -> anyhow::Result<String> {
     Ok(picture)
 }
 
+/// Draws how long each load took, a bar from the fastest round to the slowest.
+///
+/// # Errors
+///
+/// There is nothing to draw.
+pub fn seconds(title: &str, sides: &[&Side]) -> anyhow::Result<String> {
+    let took = |side: &&Side| {
+        let sales = side.sales as f64 / side.rates.len().max(1) as f64;
+        Spread::of(&side.rates.iter().map(|rate| sales / rate).collect::<Vec<_>>())
+    };
+    let bars: Vec<Spread> = sides.iter().filter_map(took).collect();
+    let longest =
+        Spread::of(&bars.iter().map(|bar| bar.high).collect::<Vec<_>>()).context("there is nothing to draw")?;
+    let (end, rows) = ((longest.high * HEADROOM).max(0.1), bars.len() as f64);
+    let mut picture = String::new();
+    {
+        let area = SVGBackend::with_string(&mut picture, SIZE).into_drawing_area();
+        area.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(&area)
+            .caption(title, ("sans-serif", 20))
+            .margin(16)
+            .x_label_area_size(44)
+            .build_cartesian_2d(0.0..end, 0.0..rows)?;
+        chart
+            .configure_mesh()
+            .disable_y_mesh()
+            .light_line_style(TRANSPARENT)
+            .x_desc("seconds (median; bars: fastest and slowest round)")
+            .draw()?;
+        for (row, (side, bar)) in sides.iter().zip(&bars).enumerate() {
+            let (low, colour) = (row as f64, if side.is_ours { RED } else { BLUE });
+            chart.draw_series([Rectangle::new(
+                [(0.0, low + 0.25), (bar.median, low + 0.75)],
+                colour.mix(0.6).filled(),
+            )])?;
+            chart.draw_series([ErrorBar::new_horizontal(
+                low + 0.5,
+                bar.low,
+                bar.median,
+                bar.high,
+                BLACK.filled(),
+                8,
+            )])?;
+            let text = format!("{}: {:.1} s", side.load, bar.median);
+            chart.draw_series([Text::new(text, (end / 100.0, low + 0.95), ("sans-serif", 15))])?;
+        }
+        area.present()?;
+    }
+    Ok(picture)
+}
+
 fn points(curve: &Curve<'_>) -> Vec<(f64, Spread)> {
     let point = |side: &&Side| Some((f64::from(side.callers), Spread::of(&side.rates)?));
     let mut points: Vec<(f64, Spread)> = curve.sides.iter().filter_map(point).collect();
@@ -86,6 +137,7 @@ fn ranges(curves: &[Vec<(f64, Spread)>]) -> Option<(Range<f64>, Range<f64>)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::loader::Way;
     use super::super::measure::Load;
     use super::super::side::tests::sample;
     use super::*;
@@ -102,6 +154,18 @@ mod tests {
         for word in ["Writes", "Tandem", "pgbench", "callers", "sales a second"] {
             assert!(picture.contains(word), "{word} is missing in {picture}");
         }
+    }
+
+    #[test]
+    fn a_picture_of_times_names_each_load_and_how_long_it_took() {
+        let load = |way| Load::Bulk { sales: 100, way };
+        let ours = Side::of(load(Way::SeedBulk), &[sample(200)]);
+        let peer = Side::of(load(Way::CopyInParts), &[sample(100)]);
+        let picture = seconds("Seed", &[&ours, &peer]).unwrap();
+        for word in ["Seed", "seed --via bulk: 1.0 s", "psql COPY, in parts: 1.0 s"] {
+            assert!(picture.contains(word), "{word} is missing in {picture}");
+        }
+        assert!(seconds("Seed", &[]).is_err());
     }
 
     #[test]

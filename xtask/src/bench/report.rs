@@ -50,6 +50,9 @@ pub struct Detail {
     /// What else was measured to find the peer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub other_peers: Vec<Side>,
+    /// The ratio when time counts until the replica has everything, where it counts until the last acknowledgement else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until_equal: Option<Spread>,
     /// Ours again, at rates below the highest.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub open_loop: Vec<OpenLoop>,

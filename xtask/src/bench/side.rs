@@ -23,6 +23,9 @@ pub struct Side {
     pub rates: Vec<f64>,
     /// Acknowledged sales in all rounds.
     pub sales: u64,
+    /// Rows, headers and items, a second: the median of the rounds; absent where sales go in one by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows_per_second: Option<f64>,
     /// Commands that were planted to be refused by the database, and were.
     pub refused: u64,
     /// Of all rounds together; absent where no sale was acknowledged.
@@ -84,7 +87,7 @@ impl Side {
             let total: f64 = samples.iter().map(of).sum::<Option<f64>>()?;
             (sales > 0).then(|| rounded(total * 1_000.0 / sales as f64, 4))
         };
-        let is_ours = matches!(load, Load::Callers { .. });
+        let is_ours = load.is_ours();
         Side {
             load: load.name(),
             is_ours,
@@ -92,6 +95,8 @@ impl Side {
             sales_per_second: median(&rates).unwrap_or_default(),
             rates,
             sales,
+            rows_per_second: median(&samples.iter().filter_map(|sample| sample.tally.row_rate()).collect::<Vec<_>>())
+                .map(|rate| rounded(rate, 0)),
             refused: samples.iter().map(|sample| sample.tally.refused).sum(),
             p50_ms: latencies.milliseconds_at(0.5),
             p99_ms: latencies.milliseconds_at(0.99),

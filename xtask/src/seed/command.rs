@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection};
 use super::plan::{
     DEFAULT_BATCH_SIZE, DEFAULT_COPY_BATCH_SIZE, DEFAULT_CURRENCY, DEFAULT_DAYS, DEFAULT_RNG_SEED, Plan, rng_seed_after,
 };
-use super::{copy, fill};
+use super::{bulk, copy, fill, import};
 use crate::RunState;
 use crate::terminal::{grouped, note};
 
@@ -58,9 +58,13 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS")]
     pub command_address: Option<String>,
 
-    /// The primary, for --via copy [default: that of the running pair].
+    /// The primary, for --via copy and bulk [default: that of the running pair].
     #[arg(long, value_name = "URL")]
     pub primary_url: Option<String>,
+
+    /// The replica, for --via bulk; together with --primary-url.
+    #[arg(long, value_name = "URL")]
+    pub replica_url: Option<String>,
 
     /// How to print the result.
     #[arg(long, value_enum, default_value_t = Output::Text)]
@@ -72,8 +76,13 @@ pub struct Args {
 pub enum Via {
     /// Through the command service.
     Grpc,
-    /// With COPY straight into the primary; much faster.
+    /// Through the command service in one long stream, checked by its receipt; faster.
+    Import,
+    /// With COPY straight into the primary, constraints live; much faster.
     Copy,
+    /// Into both sides of an empty pair at once, keys added after the rows; the fastest. Nobody can read or write sales
+    /// meanwhile; all of them are there at its end, or none. Refused where the primary holds sales.
+    Bulk,
 }
 
 /// How the result is printed.
@@ -98,6 +107,7 @@ fn until(text: &str) -> Result<DateTime<Utc>, String> {
 struct Target {
     command_address: Option<String>,
     primary_url: Option<String>,
+    replica_url: Option<String>,
     currency: Option<String>,
 }
 
@@ -105,17 +115,23 @@ impl Target {
     /// What is asked for, else the running pair.
     fn find(args: &Args) -> anyhow::Result<Target> {
         let named = match args.via {
-            Via::Grpc => args.command_address.is_some(),
+            Via::Grpc | Via::Import => args.command_address.is_some(),
             Via::Copy => args.primary_url.is_some(),
+            Via::Bulk => {
+                let (primary, replica) = (args.primary_url.is_some(), args.replica_url.is_some());
+                ensure!(primary == replica, "a bulk load needs --primary-url and --replica-url, or neither");
+                primary
+            }
         };
         if named {
             let (command_address, primary_url) = (args.command_address.clone(), args.primary_url.clone());
-            return Ok(Target { command_address, primary_url, currency: None });
+            return Ok(Target { command_address, primary_url, replica_url: args.replica_url.clone(), currency: None });
         }
         let state = RunState::load()?;
         Ok(Target {
             command_address: Some(state.command_address),
             primary_url: Some(state.primary.admin_url),
+            replica_url: Some(state.replica.admin_url),
             currency: Some(state.currency),
         })
     }
@@ -169,8 +185,8 @@ impl Args {
             None => target.rng_seed().await?,
         };
         let default = match self.via {
-            Via::Grpc => DEFAULT_BATCH_SIZE,
-            Via::Copy => DEFAULT_COPY_BATCH_SIZE,
+            Via::Grpc | Via::Import => DEFAULT_BATCH_SIZE,
+            Via::Copy | Via::Bulk => DEFAULT_COPY_BATCH_SIZE,
         };
         Ok(Plan {
             sales: self.sales,
@@ -200,9 +216,18 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let address = target.command_address.context("no command service is named")?;
             fill(&address, &plan, interrupt()).await?
         }
+        Via::Import => {
+            let address = target.command_address.context("no command service is named")?;
+            import(&address, &plan, interrupt()).await?
+        }
         Via::Copy => {
             let url = target.primary_url.context("no primary is named")?;
             copy(&url, &plan, interrupt()).await?
+        }
+        Via::Bulk => {
+            let primary = target.primary_url.context("no primary is named")?;
+            let replica = target.replica_url.context("no replica is named")?;
+            bulk(&primary, &replica, &plan, interrupt()).await?
         }
     };
     match args.output {
@@ -239,8 +264,9 @@ mod tests {
     }
 
     #[test]
-    fn a_currency_that_the_pair_does_not_take_is_refused_for_both_ways() {
-        let pair = Target { command_address: None, primary_url: None, currency: Some("IDR".to_owned()) };
+    fn a_currency_that_the_pair_does_not_take_is_refused_for_all_ways() {
+        let pair =
+            Target { command_address: None, primary_url: None, replica_url: None, currency: Some("IDR".to_owned()) };
         assert_eq!(pair.currency(None).unwrap(), "IDR");
         assert_eq!(pair.currency(Some("IDR")).unwrap(), "IDR");
         assert!(pair.currency(Some("USD")).unwrap_err().to_string().contains("IDR"));

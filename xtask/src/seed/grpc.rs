@@ -27,8 +27,12 @@ use crate::terminal::counted;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Far above what a commit takes even when the disk is busy; the service sees it as its deadline.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// A stream whose other side has gone without a word is found out by these: how often it is asked, and how long an
+/// answer may take.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Tries of one sale. With the pauses below they span about 15 seconds: a restart of the service.
-const MAX_TRIES: u32 = 12;
+pub(super) const MAX_TRIES: u32 = 12;
 /// Pauses double from the first to the longest; each is drawn from the upper half, so that calls that
 /// failed together do not come back together.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
@@ -44,7 +48,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// The service can't be reached, or refuses a sale, or stays unavailable through all tries. The message says
 /// how many sales are in.
 pub async fn fill(command_address: &str, plan: &Plan, stop: impl Future<Output = ()>) -> anyhow::Result<Outcome> {
-    let client = connect(command_address).await?;
+    let client = SalesCommandServiceClient::new(channel(command_address).await?);
     let mut progress = Progress::start(plan.sales);
     let calls = stream::iter(plan.sales())
         .take_until(stop)
@@ -69,18 +73,19 @@ pub async fn fill(command_address: &str, plan: &Plan, stop: impl Future<Output =
     Ok(progress.finish())
 }
 
-fn refused(status: &Status) -> anyhow::Error {
+pub(super) fn refused(status: &Status) -> anyhow::Error {
     anyhow::anyhow!("the command service answered {:?}: {}", status.code(), status.message())
 }
 
-async fn connect(address: &str) -> anyhow::Result<SalesCommandServiceClient<Channel>> {
+/// A connection to the service, renewed by itself when it breaks.
+pub(super) async fn channel(address: &str) -> anyhow::Result<Channel> {
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let endpoint = Endpoint::from_shared(url).with_context(|| format!("{address} is no host:port and no URL"))?;
+    let endpoint = endpoint.http2_keep_alive_interval(KEEP_ALIVE_INTERVAL).keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
     let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).connect().await;
-    let channel = channel.with_context(|| {
+    channel.with_context(|| {
         format!("no command service answers at {address}: start one with `cargo xtask up`, or name it with --command-address")
-    })?;
-    Ok(SalesCommandServiceClient::new(channel))
+    })
 }
 
 /// One sale, once: every try carries the same request id, so a try whose answer was lost is not applied again.
@@ -107,17 +112,17 @@ async fn create(mut client: SalesCommandServiceClient<Channel>, sale: &Sale, cur
 
 /// Whether the same call may succeed a little later: the service is away or full, or the connection broke before
 /// the answer was whole. Only a status that was made on this side of the connection has a source.
-fn is_passing(status: &Status) -> bool {
+pub(super) fn is_passing(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) || status.source().is_some()
 }
 
-fn pause_after(tries: u32) -> Duration {
+pub(super) fn pause_after(tries: u32) -> Duration {
     let full = FIRST_PAUSE.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
     full.mul_f64(rand::rng().random_range(0.5..=1.0))
 }
 
 /// The sale with the totals that we expect: the service refuses it if it computes others.
-fn message(sale: &Sale, currency: &str) -> SalesTransaction {
+pub(super) fn message(sale: &Sale, currency: &str) -> SalesTransaction {
     SalesTransaction {
         transaction_time: Some(Timestamp {
             seconds: sale.time.timestamp(),
@@ -147,7 +152,7 @@ fn item(line: &Line, currency: &str) -> SalesItem {
     }
 }
 
-fn money(amount: Decimal, currency: &str) -> Money {
+pub(super) fn money(amount: Decimal, currency: &str) -> Money {
     let nanos = amount.fract() * Decimal::from(1_000_000_000);
     Money {
         currency_code: currency.to_owned(),

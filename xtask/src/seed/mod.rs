@@ -1,21 +1,28 @@
 //! Sample data: `cargo xtask seed`.
 //!
 //! [`Sales`] makes sales from a seed and knows no database. [`fill`] sends them through the command service,
-//! as tills do; [`copy`] puts them into the primary directly, for large amounts.
+//! as tills do; [`import`] does so in one long stream; [`copy`] puts them into the primary directly, for large amounts; [`bulk`] loads both sides of an empty
+//! pair at once, for the largest.
 
+mod bulk;
 mod catalogue;
 mod command;
 mod copy;
 mod generator;
 mod grpc;
 mod hours;
+mod import;
 mod plan;
 mod progress;
+mod rows;
 
+pub use bulk::{bulk, definition};
 pub use catalogue::{CATALOGUE, Product};
 pub use command::{Args, Output, Via, run};
 pub use copy::copy;
 pub use generator::{Line, Sale, Sales};
 pub use grpc::fill;
+pub use import::{Receipt, import};
 pub use plan::{DEFAULT_CURRENCY, DEFAULT_RNG_SEED, Plan, rng_seed_after};
 pub use progress::Outcome;
+pub(crate) use rows::{Segments, psql_commands};

@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use rust_decimal::Decimal;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::generator::Sale;
+use super::import::Receipt;
 use crate::terminal::counted;
 
 /// Redraws the clock also while no sale arrives.
 const TICK: Duration = Duration::from_millis(200);
 
 /// What was done, in the end or so far.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Sales that the primary has committed.
     pub sales: u64,
@@ -29,6 +30,9 @@ pub struct Outcome {
     pub revenue: Decimal,
     /// Whether it was stopped before all were in.
     pub stopped: bool,
+    /// What the service gave for an import.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Receipt>,
 }
 
 impl fmt::Display for Outcome {
@@ -39,7 +43,11 @@ impl fmt::Display for Outcome {
         let (sales, items) = (counted(self.sales, "sale"), counted(self.items, "item"));
         let are = if self.sales == 1 { "is" } else { "are" };
         let (seconds, rate) = (self.seconds, HumanCount(self.sales_per_second.round() as u64));
-        write!(f, "{sales} with {items} {are} in: {seconds:.1} s, {rate} sales/s, revenue {}", money(self.revenue))
+        write!(f, "{sales} with {items} {are} in: {seconds:.1} s, {rate} sales/s, revenue {}", money(self.revenue))?;
+        if let Some(Receipt { import_id, lsn, consistency_token, content_hash }) = &self.receipt {
+            write!(f, "\nreceipt of {import_id}: durable at {lsn}, content {content_hash}\ntoken {consistency_token}")?;
+        }
+        Ok(())
     }
 }
 
@@ -56,47 +64,67 @@ pub(super) struct Progress {
     bar: ProgressBar,
     started: Instant,
     planned: u64,
-    sales: u64,
-    items: u64,
-    revenue: Decimal,
+    committed: Share,
 }
 
-/// What one committed sale adds.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Share {
-    items: u64,
-    revenue: Decimal,
+/// What some sales add up to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Share {
+    /// How many there are.
+    pub sales: u64,
+    /// Their items.
+    pub items: u64,
+    /// The sum of their totals.
+    pub revenue: Decimal,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { sales: 0, items: 0, revenue: Decimal::new(0, 2) }
+    }
 }
 
 impl From<&Sale> for Share {
     fn from(sale: &Sale) -> Self {
-        Self { items: sale.lines.len() as u64, revenue: sale.total_amount() }
+        Self { sales: 1, items: sale.lines.len() as u64, revenue: sale.total_amount() }
+    }
+}
+
+impl Share {
+    pub(super) fn add(&mut self, other: Share) {
+        self.sales += other.sales;
+        self.items += other.items;
+        self.revenue += other.revenue;
     }
 }
 
 impl Progress {
     pub(super) fn start(planned: u64) -> Self {
         let bar = if stderr().is_terminal() { ProgressBar::new(planned) } else { ProgressBar::hidden() };
-        let style = "{bar:24} {human_pos}/{human_len} sales  {rate}  {elapsed} elapsed, {eta} left";
+        let style = "{bar:24} {human_pos}/{human_len} sales  {rate}  {elapsed} elapsed, {eta} left  {msg}";
         let style = ProgressStyle::with_template(style).expect("the template is a constant that parses");
         bar.set_style(style.with_key("rate", |state: &ProgressState, line: &mut dyn fmt::Write| {
             // A bar that can't be drawn is no reason to stop.
             write!(line, "{:.0}/s", state.per_sec()).unwrap_or_default();
         }));
         bar.enable_steady_tick(TICK);
-        Self { bar, started: Instant::now(), planned, sales: 0, items: 0, revenue: Decimal::new(0, 2) }
+        Self { bar, started: Instant::now(), planned, committed: Share::default() }
     }
 
-    /// One more sale is in.
+    /// More sales are in.
     pub(super) fn add(&mut self, share: Share) {
-        self.sales += 1;
-        self.items += share.items;
-        self.revenue += share.revenue;
-        self.bar.inc(1);
+        self.committed.add(share);
+        self.bar.set_position(self.committed.sales);
+    }
+
+    /// So many sales are on their way; nothing is in before it is added.
+    pub(super) fn show(&self, sales: u64, doing: &'static str) {
+        self.bar.set_position(sales);
+        self.bar.set_message(doing);
     }
 
     pub(super) fn sales(&self) -> u64 {
-        self.sales
+        self.committed.sales
     }
 
     /// Takes the bar away and says what was done.
@@ -104,12 +132,13 @@ impl Progress {
         self.bar.finish_and_clear();
         let seconds = self.started.elapsed().as_secs_f64();
         Outcome {
-            sales: self.sales,
-            items: self.items,
+            sales: self.committed.sales,
+            items: self.committed.items,
             seconds,
-            sales_per_second: if seconds > 0.0 { self.sales as f64 / seconds } else { 0.0 },
-            revenue: self.revenue,
-            stopped: self.sales < self.planned,
+            sales_per_second: if seconds > 0.0 { self.committed.sales as f64 / seconds } else { 0.0 },
+            revenue: self.committed.revenue,
+            stopped: self.committed.sales < self.planned,
+            receipt: None,
         }
     }
 }
@@ -134,6 +163,7 @@ mod tests {
             sales_per_second: 1250.4,
             revenue: Decimal::new(13_777_440, 2),
             stopped: false,
+            receipt: None,
         };
         let text = "10,000 sales with 21,425 items are in: 8.0 s, 1,250 sales/s, revenue 137,774.40";
         assert_eq!(outcome.to_string(), text);

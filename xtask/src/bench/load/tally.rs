@@ -16,6 +16,8 @@ const MAX_KINDS: usize = 10;
 pub struct Tally {
     /// Sales that the other side says are committed; each has a request id of its own.
     pub acknowledged: u64,
+    /// Their items, where they are not those of the sale that all callers send.
+    pub items: Option<u64>,
     /// Commands that only the database could refuse, and that came back as an error.
     pub refused: u64,
     /// What should not have happened, and how often.
@@ -32,6 +34,12 @@ impl Tally {
     /// Acknowledged sales a second.
     pub fn rate(&self) -> f64 {
         if self.seconds > 0.0 { self.acknowledged as f64 / self.seconds } else { 0.0 }
+    }
+
+    /// Rows, headers and items, a second; `None` where the items are not told.
+    pub fn row_rate(&self) -> Option<f64> {
+        let rows = self.acknowledged + self.items?;
+        (self.seconds > 0.0).then(|| rows as f64 / self.seconds)
     }
 
     /// One more sale is in.

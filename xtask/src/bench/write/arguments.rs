@@ -1,11 +1,12 @@
 //! The command line of `cargo xtask bench write`.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::super::conclusion::Output;
 use super::super::programs::Profile;
 
 /// Measures sales that are written one by one, against pgbench writing the same rows.
@@ -29,7 +30,7 @@ pub struct Args {
         value_enum,
         ignore_case = true,
         value_delimiter = ',',
-        default_value = "w1,w2,w3,w4",
+        default_value = "w1,w2,w3,w4,w5",
         hide_default_value = true
     )]
     pub rows: Vec<RowId>,
@@ -49,6 +50,10 @@ pub struct Args {
     /// Clients of pgbench that are tried for W1's peer, beside those of W3 and W2.
     #[arg(long, value_delimiter = ',', default_value = "32,90")]
     pub clients: Vec<NonZeroU32>,
+
+    /// Sales of W5.
+    #[arg(long, default_value = "200000")]
+    pub import_sales: NonZeroU64,
 
     /// HTTP/2 connections of all callers together.
     #[arg(long, default_value = "4")]
@@ -82,15 +87,8 @@ pub enum RowId {
     W3,
     /// W1 with commands that only the database can refuse, against W1.
     W4,
-}
-
-/// How the result is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// Tables for people.
-    Text,
-    /// One JSON object.
-    Json,
+    /// ImportTransactions against psql's COPY of as many sales, in rows (headers and items).
+    W5,
 }
 
 /// How many callers the rows have, each more than the one before.
@@ -136,7 +134,7 @@ mod tests {
     #[test]
     fn rows_are_named_as_in_the_table_and_all_are_the_default() {
         let parse = |words: &[&str]| Program::try_parse_from([&["write"], words].concat()).unwrap().args;
-        assert_eq!(parse(&[]).rows, [RowId::W1, RowId::W2, RowId::W3, RowId::W4]);
+        assert_eq!(parse(&[]).rows, [RowId::W1, RowId::W2, RowId::W3, RowId::W4, RowId::W5]);
         assert_eq!(parse(&["--rows", "W1,W3"]).rows, [RowId::W1, RowId::W3]);
         assert_eq!(parse(&[]).callers, Callers { few: 8, some: 64, most: 256 });
         assert_eq!(parse(&["--callers", "1,2,3"]).callers, Callers { few: 1, some: 2, most: 3 });

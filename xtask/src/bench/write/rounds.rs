@@ -9,6 +9,7 @@ use serde_json::json;
 use super::super::answers::{Ledger, check_whole};
 use super::super::bed::Bed;
 use super::super::disk::fdatasyncs_per_second;
+use super::super::loader::Loader;
 use super::super::machine::{self, Machine, Run};
 use super::super::measure::{Bench, Load, Manner, Sample};
 use super::super::pgbench::Pgbench;
@@ -42,6 +43,7 @@ pub async fn run(args: &Args) -> anyhow::Result<Report> {
     let bed = Bed::start(&programs, &args.service_env).await?;
     let fdatasyncs_per_second = fdatasyncs_per_second(bed.pair.primary().installation(), &bed.directory).await?;
     let pgbench = Pgbench::prepare(&bed)?;
+    let loader = Loader::new(&bed, &programs)?;
     let mut machine = Machine::of(Run {
         postgresql: bed.pair.primary().installation().version,
         pgbench: pgbench.version(),
@@ -56,7 +58,7 @@ pub async fn run(args: &Args) -> anyhow::Result<Report> {
         generator_threads: args.generator_threads,
         pgbench_threads: 1,
     };
-    let mut runner = Runner { bench: Bench { bed, pgbench, ledger: Ledger::default(), manner }, progress };
+    let mut runner = Runner { bench: Bench { bed, pgbench, loader, ledger: Ledger::default(), manner }, progress };
     let plan = Plan::of(args);
     machine.settings["pgbench_threads"] = json!(runner.warm_up(&plan).await?);
     let samples = runner.rounds(&plan, args.rounds.get()).await?;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::loader::Way;
 use super::super::measure::{Load, Sample};
 use super::super::report::{Detail, OpenLoop, Row};
 use super::super::side::Side;
@@ -17,19 +18,25 @@ pub const OPEN_LOOP_SHARES: [f64; 2] = [0.5, 0.8];
 /// All samples of a run, by load, one a round.
 pub type Samples = BTreeMap<Load, Vec<Sample>>;
 
-/// The loads of W1 to W4.
+/// The loads of W1 to W5.
 #[derive(Debug, Clone)]
 pub struct Plan {
     rows: BTreeSet<RowId>,
     callers: Callers,
     further_clients: Vec<u32>,
+    import_sales: u64,
 }
 
 impl Plan {
     /// What was asked for.
     pub fn of(args: &Args) -> Plan {
         let further_clients = args.clients.iter().map(|clients| clients.get()).collect();
-        Plan { rows: args.rows.iter().copied().collect(), callers: args.callers, further_clients }
+        Plan {
+            rows: args.rows.iter().copied().collect(),
+            callers: args.callers,
+            further_clients,
+            import_sales: args.import_sales.get(),
+        }
     }
 
     /// What W1 is: the load whose highest rate is looked for.
@@ -70,6 +77,7 @@ impl Plan {
             RowId::W2 => Load::callers(self.callers.some),
             RowId::W3 => Load::callers(self.callers.few),
             RowId::W4 => Load::Callers { callers: self.callers.most, refused_percent: REFUSED_PERCENT },
+            RowId::W5 => Load::Bulk { sales: self.import_sales, way: Way::Import },
         })
     }
 
@@ -84,11 +92,20 @@ impl Plan {
             RowId::W2 => vec![Load::Pgbench(self.callers.some)],
             RowId::W3 => vec![Load::Pgbench(self.callers.few)],
             RowId::W4 => vec![self.most()],
+            RowId::W5 => vec![Load::Bulk { sales: self.import_sales, way: Way::Copy }],
         }
     }
 
     fn row(&self, row: RowId, samples: &Samples, open_loop: &[OpenLoop]) -> Option<Row> {
-        let rates = |load: &Load| Some(samples.get(load)?.iter().map(|sample| sample.tally.rate()).collect::<Vec<_>>());
+        let rates = |load: &Load| {
+            Some(
+                samples
+                    .get(load)?
+                    .iter()
+                    .map(|sample| sample.tally.row_rate().unwrap_or_else(|| sample.tally.rate()))
+                    .collect::<Vec<_>>(),
+            )
+        };
         let ours = self.ours(row)?;
         let mut peers = self.peers(row);
         // The one that is best over all rounds: picking anew in each round would pick luck.
@@ -103,11 +120,19 @@ impl Plan {
             ours: side(&ours)?,
             peer: side(peer)?,
             other_peers: others.iter().filter_map(side).collect(),
+            until_equal: (row == RowId::W5).then(|| until_equal(samples.get(&ours)?, samples.get(peer)?)).flatten(),
             open_loop: if row == RowId::W1 { open_loop.to_vec() } else { Vec::new() },
         };
         let (id, target) = named(row);
         Some(Row::new(id, target, Spread::of(&ratios)?, detail))
     }
+}
+
+/// How many times as fast as the peer it is when time counts until the replica has everything, too.
+fn until_equal(ours: &[Sample], peer: &[Sample]) -> Option<Spread> {
+    let rate = |sample: &Sample| sample.tally.acknowledged as f64 / (sample.tally.seconds + sample.lag.drain_seconds);
+    let ratios: Vec<f64> = ours.iter().zip(peer).map(|(ours, peer)| rounded(rate(ours) / rate(peer), 3)).collect();
+    Spread::of(&ratios)
 }
 
 /// A row's name in the table, and its target.
@@ -117,6 +142,7 @@ fn named(row: RowId) -> (&'static str, f64) {
         RowId::W2 => ("W2", 1.5),
         RowId::W3 => ("W3", 0.8),
         RowId::W4 => ("W4", 0.8),
+        RowId::W5 => ("W5", 0.7),
     }
 }
 
@@ -127,10 +153,15 @@ mod tests {
 
     fn plan(rows: &[RowId]) -> Plan {
         let rows = rows.iter().copied().collect();
-        Plan { rows, callers: Callers { few: 8, some: 64, most: 256 }, further_clients: vec![32, 90] }
+        Plan {
+            rows,
+            callers: Callers { few: 8, some: 64, most: 256 },
+            further_clients: vec![32, 90],
+            import_sales: 500,
+        }
     }
 
-    const ALL: [RowId; 4] = [RowId::W1, RowId::W2, RowId::W3, RowId::W4];
+    const ALL: [RowId; 5] = [RowId::W1, RowId::W2, RowId::W3, RowId::W4, RowId::W5];
 
     fn samples(loads: &[(Load, [u64; 3])]) -> Samples {
         loads.iter().map(|(load, rates)| (*load, rates.map(sample).to_vec())).collect()
@@ -140,6 +171,8 @@ mod tests {
     fn a_round_applies_each_load_once_and_both_sides_in_turn() {
         let names: Vec<String> = plan(&ALL).loads().into_iter().map(Load::name).collect();
         let expected = [
+            "psql COPY, one transaction",
+            "ImportTransactions",
             "pgbench, 8 clients",
             "Tandem, 8 callers",
             "pgbench, 32 clients",
