@@ -3,6 +3,7 @@
 //! A test binary shares one [`Tandem`] among its tests ([`Tandem::shared`]); a test that stops or breaks something
 //! starts its own ([`Tandem::start`]). Databases and directories are gone when the process is, however it ends.
 
+pub mod callers;
 pub mod database;
 pub mod health;
 pub mod import;

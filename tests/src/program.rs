@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    path::Path,
     process::{ExitStatus, Output, Stdio},
     time::Duration,
 };
@@ -40,8 +41,13 @@ pub struct Program {
 
 /// The command that serves `pair` on free ports; `further` variables win over the pair's.
 pub async fn command(pair: &TestPair, service: Service, further: &[(&str, &str)]) -> anyhow::Result<Command> {
+    Ok(command_of(&Binaries::from_environment().await?.path(service), pair, service, further))
+}
+
+/// The same of another build of the service.
+pub fn command_of(binary: &Path, pair: &TestPair, service: Service, further: &[(&str, &str)]) -> Command {
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
-    let mut command = std::process::Command::new(Binaries::from_environment().await?.path(service));
+    let mut command = std::process::Command::new(binary);
     for name in OF_THE_CALLER {
         command.env_remove(name);
     }
@@ -49,7 +55,7 @@ pub async fn command(pair: &TestPair, service: Service, further: &[(&str, &str)]
     command.arg("serve").envs(further.iter().copied()).stdin(Stdio::null());
     let mut command = Command::from(command);
     command.kill_on_drop(true);
-    Ok(command)
+    command
 }
 
 /// Runs a command that should end by itself.
@@ -60,7 +66,11 @@ pub async fn run_to_end(mut command: Command) -> anyhow::Result<Output> {
 impl Program {
     /// Starts a service on `pair`, and waits until it listens; it need not serve yet.
     pub async fn start(pair: &TestPair, service: Service, further: &[(&str, &str)]) -> anyhow::Result<Self> {
-        let mut command = command(pair, service, further).await?;
+        Self::spawn(command(pair, service, further).await?).await
+    }
+
+    /// Runs a command that serves, and waits until it listens.
+    pub async fn spawn(mut command: Command) -> anyhow::Result<Self> {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let mut lines = BufReader::new(child.stderr.take().context("stderr is piped")?).lines();
         let (writer, log) = watch::channel(Vec::new());
@@ -99,6 +109,11 @@ impl Program {
     pub fn terminate(&self) -> anyhow::Result<()> {
         let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         signal(id.context("the program has ended already")?, Signal::TERM).context("it can't be signalled")
+    }
+
+    /// Kills the program where it stands: it does not hear of it.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().await.context("it can't be killed")
     }
 
     /// Waits until the program has ended, and gives its whole log as well.

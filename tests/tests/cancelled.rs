@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
-use tandem_chassis::metrics;
 use tandem_proto::sales::{
     command::v1::{CreateTransactionResponse, UpdateTransactionRequest},
     query::v1::ListTransactionsRequest,
@@ -15,13 +14,14 @@ use tandem_proto::sales::{
 };
 use tandem_tests::{
     Tandem,
+    callers::leave,
     database::{until_command_is_at_rest, until_command_waits_for_a_lock},
     request::{create, item, reason, sale, strong},
 };
 use tokio::{
     sync::{Mutex, MutexGuard},
     task::JoinSet,
-    time::{Instant, sleep, timeout},
+    time::timeout,
 };
 use tonic::Code;
 use uuid::Uuid;
@@ -51,23 +51,6 @@ async fn count(connection: &mut PgConnection, ids: &[Uuid]) -> usize {
     usize::try_from(count).unwrap()
 }
 
-/// How many calls the services have seen end without their callers.
-fn cancelled() -> u64 {
-    let metrics = metrics::install().render();
-    let counters = metrics.lines().filter(|line| line.starts_with("grpc_server_handled_total{"));
-    let cancelled = counters.filter(|line| line.contains("grpc_code=\"CANCELLED\""));
-    cancelled.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
-}
-
-/// Waits until the services have noticed one caller more that is gone.
-async fn until_noticed(before: u64) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while cancelled() == before {
-        assert!(Instant::now() < deadline, "the service did not notice");
-        sleep(Duration::from_millis(5)).await;
-    }
-}
-
 #[tokio::test]
 async fn an_update_whose_caller_left_while_it_waited_is_carried_out_whole_and_harms_no_later_call() {
     let (_alone, tandem) = alone().await;
@@ -84,9 +67,7 @@ async fn an_update_whose_caller_left_while_it_waited_is_carried_out_whole_and_ha
     let mut commands = tandem.commands();
     let call = tokio::spawn(async move { commands.update_transaction(asked).await });
     until_command_waits_for_a_lock(&mut admin).await;
-    let before = cancelled();
-    call.abort();
-    until_noticed(before).await;
+    leave(call).await;
     lock.rollback().await.unwrap();
 
     until_command_is_at_rest(&mut admin).await;

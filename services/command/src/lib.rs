@@ -8,11 +8,13 @@
 //! | [`commit`] | how commands reach the database, and the heartbeat behind them |
 //! | [`import`] | how long streams of sales do |
 //! | [`store`] | the only SQL |
+//! | [`failpoint`] | moments of a write at which tests hold or kill the service |
 //!
 //! Data flows one way: `grpc` → `domain` → `commit`, `import` → `store`.
 
 pub mod commit;
 pub mod domain;
+pub mod failpoint;
 pub mod grpc;
 pub mod import;
 mod serve;

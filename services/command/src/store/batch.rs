@@ -24,7 +24,10 @@ use super::{
     outcome::Receipt,
     request_id, sale,
 };
-use crate::domain::{Change, Command, Request, Sale, check_etag, sale::to_microseconds};
+use crate::{
+    domain::{Change, Command, Request, Sale, check_etag, sale::to_microseconds},
+    failpoint::Failpoint,
+};
 
 type Results = Vec<Result<Receipt, StoreError>>;
 type Outcomes = Vec<Result<Outcome, StoreError>>;
@@ -39,10 +42,12 @@ pub async fn write(
 ) -> Result<Results, BatchError> {
     let now = to_microseconds(Utc::now());
     let creations: Option<Vec<_>> = commands.iter().map(|command| Creation::of(command)).collect();
+    Failpoint::BeforeBegin.pass().await;
     let done = match creations {
         Some(creations) => create_all(&mut lane.connection, &creations, now).await?,
         None => change_all(&mut lane.connection, commands, patience).await?,
     };
+    Failpoint::AfterCommit.pass().await;
     // After COMMIT, never before: this covers it.
     let token = lane.position().await.map_err(outcome_unknown)?.token();
     let receipt = |(outcome, replayed)| Receipt { outcome, replayed, token: Some(token) };
@@ -105,6 +110,7 @@ async fn change_all(
     let changes: Vec<_> = new.iter().map(|command| &command.change).collect();
     let outcomes = apply(&mut transaction, &changes).await?;
     keep_answers(&mut transaction, &new, &outcomes).await?;
+    Failpoint::BeforeCommit.pass().await;
     transaction.commit().await.map_err(DatabaseError::from_commit)?;
 
     let mut outcomes = outcomes.into_iter();
