@@ -81,20 +81,6 @@ impl DatabaseError {
         Some(source.as_database_error()?.code()?.into_owned())
     }
 
-    /// What the driver said, if it was the driver.
-    #[must_use]
-    pub fn into_driver_error(self) -> Option<sqlx::Error> {
-        match self {
-            Self::Unavailable { source }
-            | Self::Full { source }
-            | Self::ReadOnly { source }
-            | Self::Conflict { source }
-            | Self::Storage { source } => Some(source),
-            Self::OutcomeUnknown { source } => source,
-            Self::PoolExhausted | Self::DeadlineExceeded | Self::WorkPanicked => None,
-        }
-    }
-
     /// The database is away, as was found out by somebody else, who has told why.
     #[must_use]
     pub fn away() -> Self {

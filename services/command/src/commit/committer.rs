@@ -16,10 +16,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    answers::Answers,
-    lane::{Lane, Waiting},
-};
+use super::lane::{Lane, Waiting};
 use crate::{
     domain::Command,
     store::{Receipt, StoreError, rehearse},
@@ -40,43 +37,34 @@ pub struct LaneSettings {
 /// its COMMIT, more of them in one batch gain nothing.
 const BUSY: usize = 64;
 
-/// Batches of a lane that are committed and not answered: one whose position is read, and one behind it. A lane that is
-/// further ahead waits, so that a slow answer slows its callers down.
-const BATCHES_TO_ANSWER: usize = 2;
-
 /// Carries commands out. Clones share the lanes, which end with the last clone.
 #[derive(Clone)]
 pub struct Committer {
     database: Database,
     lanes: Arc<[mpsc::Sender<Waiting>]>,
-    heartbeat: Arc<Notify>,
+    committed: Arc<Notify>,
 }
 
 impl Committer {
     /// Starts the lanes. The handle ends when all of them have: after the last clone is gone and every command that
     /// was taken is answered.
     pub fn start(database: &Database, settings: LaneSettings) -> (Self, JoinHandle<()>) {
-        let heartbeat = Arc::new(Notify::new());
-        let (committed, to_answer) = mpsc::channel(settings.lanes.get() * BATCHES_TO_ANSWER);
-        let answers = tokio::spawn(Answers::new(database.clone(), to_answer).run());
-        let (mut senders, mut tasks) = (Vec::new(), Vec::new());
+        let committed = Arc::new(Notify::new());
+        let (mut senders, mut lanes) = (Vec::new(), Vec::new());
         for _ in 0..settings.lanes.get() {
             let (sender, queue) = mpsc::channel(settings.queue.get());
-            let batch = settings.batch.get();
-            let lane = Lane::new(database.clone(), queue, batch, committed.clone(), Arc::clone(&heartbeat));
+            let lane = Lane::new(database.clone(), queue, settings.batch.get(), Arc::clone(&committed));
             senders.push(sender);
-            tasks.push(tokio::spawn(lane.run()));
+            lanes.push(tokio::spawn(lane.run()));
         }
-        // They end behind the lanes, whose last batches they answer.
-        tasks.push(answers);
         let ended = tokio::spawn(async move {
-            for task in tasks {
-                if let Err(error) = task.await {
+            for lane in lanes {
+                if let Err(error) = lane.await {
                     tracing::error!(%error, "a lane ended early");
                 }
             }
         });
-        let committer = Self { database: database.clone(), lanes: senders.into(), heartbeat };
+        let committer = Self { database: database.clone(), lanes: senders.into(), committed };
         (committer, ended)
     }
 
@@ -87,9 +75,9 @@ impl Committer {
             let outcome = rehearse(&self.database, command, deadline).await?;
             return Ok(Receipt { outcome, replayed: false, token: None });
         }
-        let (caller, answered) = oneshot::channel();
+        let (answer, answered) = oneshot::channel();
         let lane = self.lane_of(&command);
-        let waiting = Waiting { command, deadline, since: Instant::now(), caller };
+        let waiting = Waiting { command, deadline, since: Instant::now(), answer };
         self.lanes[lane].try_send(waiting).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => StoreError::QueueFull,
             mpsc::error::TrySendError::Closed(_) => DatabaseError::WorkPanicked.into(),
@@ -113,6 +101,6 @@ impl Committer {
 
     /// Told after each commit.
     pub fn committed(&self) -> Arc<Notify> {
-        Arc::clone(&self.heartbeat)
+        Arc::clone(&self.committed)
     }
 }

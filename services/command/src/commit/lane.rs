@@ -8,19 +8,15 @@ use tandem_chassis::{
     database::{Database, DatabaseError},
     deadline::Deadline,
 };
-use tandem_replication::SystemIdentity;
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, oneshot},
     time::Instant,
 };
 
-use super::{
-    answers::{Caller, Committed, tell_one},
-    split,
-};
+use super::split;
 use crate::{
     domain::Command,
-    store::{Done, LaneConnection, StoreError},
+    store::{LaneConnection, Receipt, StoreError},
 };
 
 /// Where one command's locks hold up the others of its batch, they hold them up no longer than this.
@@ -35,7 +31,7 @@ pub struct Waiting {
     pub command: Command,
     pub deadline: Deadline,
     pub since: Instant,
-    pub caller: Caller,
+    pub answer: oneshot::Sender<Result<Receipt, StoreError>>,
 }
 
 /// A queue and a connection.
@@ -46,21 +42,12 @@ pub struct Lane {
     /// Taken, but not to be committed together with what was taken before: the same request id twice.
     put_off: Vec<Waiting>,
     batch: usize,
-    /// Where those go that were carried out.
-    committed: mpsc::Sender<Committed>,
-    /// Told of each commit.
-    heartbeat: Arc<Notify>,
+    committed: Arc<Notify>,
 }
 
 impl Lane {
-    pub fn new(
-        database: Database,
-        queue: mpsc::Receiver<Waiting>,
-        batch: usize,
-        committed: mpsc::Sender<Committed>,
-        heartbeat: Arc<Notify>,
-    ) -> Self {
-        Self { database, connection: None, queue, put_off: Vec::new(), batch, committed, heartbeat }
+    pub fn new(database: Database, queue: mpsc::Receiver<Waiting>, batch: usize, committed: Arc<Notify>) -> Self {
+        Self { database, connection: None, queue, put_off: Vec::new(), batch, committed }
     }
 
     /// Commits batch after batch until nobody can send any more.
@@ -89,7 +76,7 @@ impl Lane {
         for waiting in taken {
             let request_id = waiting.command.request.map(|request| request.request_id);
             if waiting.deadline.is_past() {
-                tell_one(waiting.caller, Err(StoreError::DeadlinePassed));
+                answer(waiting.answer, Err(StoreError::DeadlinePassed));
             } else if request_id.is_none_or(|id| request_ids.insert(id)) {
                 histogram!("tandem_lane_queue_seconds").record(waiting.since.elapsed());
                 batch.push(waiting);
@@ -107,39 +94,25 @@ impl Lane {
         histogram!("tandem_lane_batch_size").record(batch.len() as f64);
         let begun = Instant::now();
         let patience = batch.iter().map(|waiting| waiting.deadline.remaining()).min().unwrap_or(MAX_PATIENCE);
-        let (commands, callers): (Vec<_>, Vec<_>) = batch.into_iter().map(|w| (w.command, w.caller)).unzip();
-        let (results, identity) = self.write(&commands, patience.min(MAX_PATIENCE)).await;
+        let (commands, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|w| (w.command, w.answer)).unzip();
+        let results = self.write(&commands, patience.min(MAX_PATIENCE)).await;
         histogram!("tandem_lane_commit_seconds").record(begun.elapsed());
-        let mut done = Vec::with_capacity(callers.len());
-        for (caller, result) in callers.into_iter().zip(results) {
-            match result {
-                Ok(result) => done.push((caller, result)),
-                Err(error) => tell_one(caller, Err(error)),
-            }
-        }
-        let Some(identity) = identity.filter(|_| !done.is_empty()) else { return };
-        self.heartbeat.notify_one();
-        if self.committed.send(Committed { identity, done }).await.is_err() {
-            tracing::error!("nobody is left to answer what was committed");
+        self.committed.notify_one();
+        for (to, result) in answers.into_iter().zip(results) {
+            answer(to, result);
         }
     }
 
-    /// What became of the commands, and the history that they are in; `None` where no database was there.
-    async fn write(
-        &mut self,
-        commands: &[Command],
-        patience: Duration,
-    ) -> (Vec<Result<Done, StoreError>>, Option<SystemIdentity>) {
+    async fn write(&mut self, commands: &[Command], patience: Duration) -> Vec<Result<Receipt, StoreError>> {
         let mut connection = match self.connect().await {
             Ok(connection) => connection,
-            Err(error) => return (split::all_fail(commands.len(), error), None),
+            Err(error) => return split::all_fail(commands.len(), error),
         };
-        let identity = connection.identity();
         let (results, is_sound) = split::write(&mut connection, commands, patience).await;
         if is_sound {
             self.connection = Some(connection);
         }
-        (results, Some(identity))
+        results
     }
 
     async fn connect(&mut self) -> Result<LaneConnection, DatabaseError> {
@@ -149,5 +122,12 @@ impl Lane {
             return Ok(connection);
         }
         LaneConnection::open(&self.database).await
+    }
+}
+
+/// Tells the caller, unless it has stopped waiting: then the command was carried out all the same, or not at all.
+fn answer(to: oneshot::Sender<Result<Receipt, StoreError>>, result: Result<Receipt, StoreError>) {
+    if to.send(result).is_err() {
+        tracing::debug!("a caller stopped waiting before its command was answered");
     }
 }

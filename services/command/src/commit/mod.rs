@@ -4,12 +4,10 @@
 //! | --- | --- |
 //! | [`committer`] | takes commands and hands each to a lane |
 //! | [`lane`] | a queue and a connection: commits all that waits in one transaction |
-//! | [`answers`] | tells the callers of a commit, with a token that covers it |
 //! | [`split`] | what becomes of a batch that the database refuses |
 //! | [`heartbeat`] | leaves a watermark behind the commits |
 //! | [`retention`] | removes request ids that are old enough |
 
-mod answers;
 mod committer;
 mod heartbeat;
 mod lane;

@@ -8,13 +8,13 @@ use tokio::time::timeout;
 
 use crate::{
     domain::Command,
-    store::{self, BatchError, Done, LaneConnection, StoreError},
+    store::{self, BatchError, LaneConnection, Receipt, StoreError},
 };
 
 /// A server that has not answered for so long, though it ends its statements earlier by itself, is frozen or cut off.
 const SILENCE: Duration = Duration::from_secs(15);
 
-type Answer = Result<Done, StoreError>;
+type Answer = Result<Receipt, StoreError>;
 
 /// Commits the commands, and says whether the connection can be used again.
 pub async fn write(connection: &mut LaneConnection, commands: &[Command], patience: Duration) -> (Vec<Answer>, bool) {
@@ -24,7 +24,7 @@ pub async fn write(connection: &mut LaneConnection, commands: &[Command], patien
     let mut is_sound = true;
     while is_sound && let Some(mut part) = parts.pop() {
         match write_part(connection, commands, &part, patience).await {
-            Ok(done) => part.into_iter().zip(done).for_each(|(place, answer)| answers[place] = Some(answer)),
+            Ok(receipts) => part.into_iter().zip(receipts).for_each(|(place, answer)| answers[place] = Some(answer)),
             Err(BatchError { error, .. }) if is_end_of_connection(&error) => {
                 // Of this part it is known, or not, as the error says; what comes behind is not begun.
                 let same = same_for_all(part.len(), error);

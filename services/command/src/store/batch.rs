@@ -20,7 +20,8 @@ use super::{
     culprit,
     error::{BatchError, StoreError},
     item,
-    outcome::{Done, Outcome},
+    outcome::Outcome,
+    outcome::Receipt,
     request_id, sale,
 };
 use crate::{
@@ -28,16 +29,17 @@ use crate::{
     failpoint::Failpoint,
 };
 
+type Results = Vec<Result<Receipt, StoreError>>;
 type Outcomes = Vec<Result<Outcome, StoreError>>;
 
-/// Carries the commands out, in their order, and says what each did; no two may have the same request id.
+/// Carries the commands out, in their order, and gives each its answer; no two may have the same request id.
 ///
 /// `patience` bounds each statement where commands wait for locks. An error is one of the whole batch.
 pub async fn write(
     lane: &mut LaneConnection,
     commands: &[&Command],
     patience: Duration,
-) -> Result<Vec<Result<Done, StoreError>>, BatchError> {
+) -> Result<Results, BatchError> {
     let now = to_microseconds(Utc::now());
     let creations: Option<Vec<_>> = commands.iter().map(|command| Creation::of(command)).collect();
     Failpoint::BeforeBegin.pass().await;
@@ -46,8 +48,10 @@ pub async fn write(
         None => change_all(&mut lane.connection, commands, patience).await?,
     };
     Failpoint::AfterCommit.pass().await;
-    lane.rests_from_now();
-    Ok(done)
+    // After COMMIT, never before: this covers it.
+    let token = lane.position().await.map_err(outcome_unknown)?.token();
+    let receipt = |(outcome, replayed)| Receipt { outcome, replayed, token: Some(token) };
+    Ok(done.into_iter().map(|done| done.map(receipt)).collect())
 }
 
 /// The refusal of one command, which names the sale that was refused where the command stores several.
@@ -58,12 +62,14 @@ pub async fn name_culprit(lane: &mut LaneConnection, command: &Command, refusal:
     }
 }
 
+type Done = Vec<Result<(Outcome, bool), StoreError>>;
+
 /// New sales only: one statement, which commits by itself.
 async fn create_all(
     connection: &mut PgConnection,
     creations: &[Creation<'_>],
     now: DateTime<Utc>,
-) -> Result<Vec<Result<Done, StoreError>>, BatchError> {
+) -> Result<Done, BatchError> {
     let stored = create::insert(&mut *connection, creations, now).await.map_err(|error| {
         let culprit = create::refused(&error, creations);
         match error.into() {
@@ -81,7 +87,7 @@ async fn create_all(
             return replay(creation.command, &mut first);
         }
         let sales = creation.new.iter().map(|new| new.stored_at(now)).collect();
-        Ok(Done { outcome: Outcome::of_new(&creation.command.change, sales), replayed: false })
+        Ok((Outcome::of_new(&creation.command.change, sales), false))
     };
     Ok(creations.iter().map(done).collect())
 }
@@ -91,7 +97,7 @@ async fn change_all(
     connection: &mut PgConnection,
     commands: &[&Command],
     patience: Duration,
-) -> Result<Vec<Result<Done, StoreError>>, StoreError> {
+) -> Result<Done, StoreError> {
     let mut transaction = begin(connection, patience).await?;
     let requests: Vec<Request> = commands.iter().filter_map(|command| command.request).collect();
     let claimed = request_id::claim(&mut transaction, &requests, Utc::now()).await?;
@@ -110,10 +116,7 @@ async fn change_all(
     let mut outcomes = outcomes.into_iter();
     let done = |command: &&Command| {
         if is_new(command) {
-            return outcomes
-                .next()
-                .expect("each new command has an outcome")
-                .map(|outcome| Done { outcome, replayed: false });
+            return outcomes.next().expect("each new command has an outcome").map(|outcome| (outcome, false));
         }
         replay(command, &mut first)
     };
@@ -136,10 +139,10 @@ async fn first_answers(
     Ok(request_id::first(connection, request_ids).await?)
 }
 
-fn replay(command: &Command, first: &mut HashMap<Uuid, request_id::First>) -> Result<Done, StoreError> {
+fn replay(command: &Command, first: &mut HashMap<Uuid, request_id::First>) -> Result<(Outcome, bool), StoreError> {
     let request = command.request.expect("only a command with a request id can have been carried out before");
     let first = first.remove(&request.request_id).ok_or(StoreError::AnswerLost { request_id: request.request_id })?;
-    Ok(Done { outcome: first.replay(command, request)?, replayed: true })
+    Ok((first.replay(command, request)?, true))
 }
 
 /// Keeps the answers of those that succeeded with their request ids, and gives the ids of the others back.
@@ -246,5 +249,9 @@ async fn write_differences(
 
 /// The write stands, or may stand: no error from here may say that nothing was written.
 fn outcome_unknown(error: DatabaseError) -> StoreError {
-    DatabaseError::OutcomeUnknown { source: error.into_driver_error() }.into()
+    let source = match error {
+        DatabaseError::Unavailable { source } | DatabaseError::Storage { source } => Some(source),
+        _ => None,
+    };
+    DatabaseError::OutcomeUnknown { source }.into()
 }

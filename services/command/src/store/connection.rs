@@ -47,23 +47,12 @@ impl LaneConnection {
         answer.is_ok_and(|answer| answer.is_ok())
     }
 
-    /// Nothing more is to be said for now.
-    pub(super) fn rests_from_now(&mut self) {
-        self.used = Instant::now();
-    }
-
-    /// The history that the connection's writes are in.
-    pub const fn identity(&self) -> SystemIdentity {
-        self.identity
-    }
-
-    /// Behind everything that was committed before, on any connection.
+    /// Behind everything that this connection has committed.
     pub async fn position(&mut self) -> Result<Position, DatabaseError> {
-        let asked = sqlx::query_scalar!(r#"select pg_current_wal_insert_lsn() as "lsn!: Lsn""#);
-        let lsn = match timeout(PING_TIMEOUT, asked.fetch_one(&mut self.connection)).await {
-            Ok(lsn) => lsn?,
-            Err(_) => return Err(DatabaseError::DeadlineExceeded),
-        };
+        let lsn = sqlx::query_scalar!(r#"select pg_current_wal_insert_lsn() as "lsn!: Lsn""#)
+            .fetch_one(&mut self.connection)
+            .await?;
+        self.used = Instant::now();
         Ok(Position { identity: self.identity, lsn })
     }
 }

@@ -38,7 +38,7 @@ pub use import::remove_older_imports;
 pub use import_connection::{ImportConnection, ImportReceipt, ImportWriteError, ImportWritten};
 pub use import_rows::{ImportChunk, Room};
 pub use migrate::{Passwords, migrate};
-pub use outcome::{Done, Outcome, Receipt};
+pub use outcome::{Outcome, Receipt};
 pub use rehearsal::rehearse;
 pub use request_id::remove_older;
 pub use watermark::{remove_abandoned, write_watermark};

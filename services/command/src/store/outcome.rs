@@ -23,15 +23,6 @@ pub enum Outcome {
     },
 }
 
-/// What a command did, and when.
-#[derive(Clone, Debug)]
-pub struct Done {
-    /// What was done.
-    pub outcome: Outcome,
-    /// Whether it was done by an earlier call with the same request id.
-    pub replayed: bool,
-}
-
 /// The answer to a command.
 #[derive(Clone, Debug)]
 pub struct Receipt {
