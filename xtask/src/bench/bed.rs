@@ -12,6 +12,13 @@ use crate::places::create_directory;
 use crate::postgres::{Login, READY_LIMIT, TestOptions, TestPair, wait_until_ready};
 use crate::service::Service;
 
+/// Settings of both databases, whoever works on them: with the defaults, which are for a machine of 1 GB, the servers
+/// would be busy writing pages out that they need again at once.
+const DATABASE_SETTINGS: [(&str, &str); 2] = [("shared_buffers", "1GB"), ("max_wal_size", "4GB")];
+
+/// How the databases are set, for the report.
+pub const DATABASES: &str = "fsync on, synchronous_commit on, one logical replica, shared_buffers 1GB, max_wal_size 4GB; others as `up` has them";
+
 /// A pair with a command service. Dropping it stops everything and removes the directory.
 #[derive(Debug)]
 pub struct Bed {
@@ -37,7 +44,9 @@ impl Bed {
     ///
     /// Something does not start.
     pub async fn start(programs: &Programs, service_settings: &[(String, String)]) -> anyhow::Result<Bed> {
-        let pair = TestPair::bare(TestOptions { durable: true, ..TestOptions::default() }).await?;
+        let settings = DATABASE_SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let options = TestOptions { durable: true, primary_settings: settings.clone(), replica_settings: settings };
+        let pair = TestPair::bare(options).await?;
         for service in Service::BOTH {
             pair.migrate(&programs.services, service).await?;
         }

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::super::answers::{Ledger, Void, check_whole};
-use super::super::bed::Bed;
+use super::super::bed::{Bed, DATABASES};
 use super::super::disk::fdatasyncs_per_second;
 use super::super::loader::{Loader, Way};
 use super::super::machine::{self, Machine, Run};
@@ -61,7 +61,7 @@ pub async fn run(args: &Args) -> anyhow::Result<Report> {
         settings: json!({
             "rounds": args.rounds,
             "sales": args.sales,
-            "databases": "fsync on, synchronous_commit on, one logical replica",
+            "databases": DATABASES,
         }),
     });
     let bench = Bench { bed, pgbench, loader, ledger: Ledger::default(), manner: Manner::default() };

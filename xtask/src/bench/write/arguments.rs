@@ -55,8 +55,8 @@ pub struct Args {
     #[arg(long, default_value = "200000")]
     pub import_sales: NonZeroU64,
 
-    /// HTTP/2 connections of all callers together.
-    #[arg(long, default_value = "4")]
+    /// HTTP/2 connections of all callers together: what comes together in one of them costs one system call.
+    #[arg(long, default_value = "2")]
     pub connections: NonZeroU32,
 
     /// Threads of the load generator.

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::super::answers::{Ledger, check_whole};
-use super::super::bed::Bed;
+use super::super::bed::{Bed, DATABASES};
 use super::super::disk::fdatasyncs_per_second;
 use super::super::loader::Loader;
 use super::super::machine::{self, Machine, Run};
@@ -77,7 +77,7 @@ fn settings(args: &Args) -> serde_json::Value {
         "connections": args.connections,
         "generator_threads": args.generator_threads,
         "service": args.service_env.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
-        "databases": "fsync on, synchronous_commit on, one logical replica",
+        "databases": DATABASES,
     })
 }
 
