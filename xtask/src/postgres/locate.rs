@@ -166,16 +166,16 @@ fn inspect(directory: &Path, origin: &'static str, user: &ServerUser) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
+    /// Written by a process of its own: a file that this one has open for writing can't be run, nor while a program that
+    /// another test starts has a copy of it between its fork and its exec.
     fn fake(directory: &Path, version: &str) {
-        for name in NEEDED {
-            let path = directory.join(name);
-            fs::write(&path, format!("#!/bin/sh\necho 'postgres (PostgreSQL) {version}'\n")).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        }
+        let script = r#"for name in "$@"; do printf '#!/bin/sh\necho %s\n' "$0" > "$name"; chmod 755 "$name"; done"#;
+        let words = format!("'postgres (PostgreSQL) {version}'");
+        let mut shell = Command::new("/bin/sh");
+        let written = shell.args(["-c", script, &words]).args(NEEDED).current_dir(directory).status().unwrap();
+        assert!(written.success());
     }
 
     #[test]
