@@ -8,7 +8,7 @@ use tandem_replication::{Lsn, Position, SystemIdentity};
 use tokio::time::{Instant, timeout};
 
 /// Waiting for the primary to accept a connection: as long as a call waits for a pooled one.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// No statement of a batch takes longer, whatever its callers would wait for: the lane's other callers wait with them.
 /// A batch of commands on existing sales sets a nearer limit.

@@ -5,10 +5,11 @@ use std::{ops::Range, time::Duration};
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use tandem_chassis::database::{Database, DatabaseError};
-use tandem_replication::{Lsn, Position, SystemIdentity};
+use tandem_replication::{Position, SystemIdentity};
 use uuid::Uuid;
 
 use super::{
+    connection::CONNECT_TIMEOUT,
     error::StoreError,
     import::{claim, is_ours, keep_position, keep_refusals, move_on, refusals_behind},
     import_rows::ImportChunk,
@@ -18,8 +19,6 @@ use crate::domain::{
     import::{MAX_REFUSED, Progress, Refusal},
 };
 
-/// Waiting for the primary to accept a connection: as long as a call waits for a pooled one.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// No statement of a chunk takes longer. Thousands of rows take a fraction of a second; a lock on a whole table may hold
 /// them up for as long as it takes to build an index.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -155,7 +154,10 @@ impl ImportConnection {
 
     /// The receipt of a complete import: the same whenever it is asked for.
     pub async fn receipt(&mut self) -> Result<ImportReceipt, StoreError> {
-        let position = self.position().await?;
+        // All of it stands: no error from here may say otherwise.
+        let position = Position::current(&mut self.connection)
+            .await
+            .map_err(|error| DatabaseError::OutcomeUnknown { source: Some(error) })?;
         let kept = keep_position(&mut self.connection, self.import_id, position).await?;
         Ok(ImportReceipt {
             import_id: self.import_id,
@@ -270,15 +272,6 @@ impl ImportConnection {
             self.is_open = true;
         }
         Ok(())
-    }
-
-    /// Behind everything that this connection has committed, which stands: no error from here may say otherwise.
-    async fn position(&mut self) -> Result<Position, StoreError> {
-        let lsn = sqlx::query_scalar!(r#"select pg_current_wal_insert_lsn() as "lsn!: Lsn""#)
-            .fetch_one(&mut self.connection)
-            .await
-            .map_err(|error| DatabaseError::OutcomeUnknown { source: Some(error) })?;
-        Ok(Position { identity: self.identity, lsn })
     }
 }
 
