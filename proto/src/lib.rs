@@ -4,7 +4,13 @@
 //! sale, [`sales::command::v1`] the write side, [`sales::query::v1`] the read side. [`money`] and
 //! [`time`] turn the wire's values into Rust's and back.
 // Generated code: its comments stand in the contract.
-#![allow(missing_docs, unused_qualifications, clippy::doc_lazy_continuation, clippy::too_many_lines)]
+#![allow(
+    missing_docs,
+    unused_qualifications,
+    clippy::doc_lazy_continuation,
+    clippy::large_enum_variant,
+    clippy::too_many_lines
+)]
 
 pub mod agreed;
 pub mod money;

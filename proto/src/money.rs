@@ -8,6 +8,8 @@ use crate::google::r#type::Money;
 
 /// Billionths in a unit.
 const NANOS: i64 = 1_000_000_000;
+/// Decimals of a billionth.
+const NANOS_SCALE: u32 = 9;
 
 /// The one currency of a deployment: three capital letters, ISO 4217.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -17,6 +19,20 @@ pub struct Currency(String);
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a currency of three capital letters such as USD: {0:?}")]
 pub struct ParseCurrencyError(String);
+
+/// Why a message names no amount of a currency.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum MoneyError {
+    /// Of another currency.
+    #[error("not in {expected}")]
+    WrongCurrency {
+        /// The three letters.
+        expected: String,
+    },
+    /// Units and nanos of different signs, or nanos that make a unit.
+    #[error("units and nanos have different signs, or nanos make a unit")]
+    Malformed,
+}
 
 impl FromStr for Currency {
     type Err = ParseCurrencyError;
@@ -36,6 +52,19 @@ impl Currency {
         &self.0
     }
 
+    /// The exact amount that a message names, of any sign and with up to nine decimals.
+    pub fn amount(&self, money: &Money) -> Result<Decimal, MoneyError> {
+        if money.currency_code != self.0 {
+            return Err(MoneyError::WrongCurrency { expected: self.0.clone() });
+        }
+        let (units, nanos) = (money.units, i64::from(money.nanos));
+        let disagree = (units > 0 && nanos < 0) || (units < 0 && nanos > 0);
+        if disagree || nanos.abs() >= NANOS {
+            return Err(MoneyError::Malformed);
+        }
+        Ok(Decimal::from(units) + Decimal::new(nanos, NANOS_SCALE))
+    }
+
     /// An amount of this currency.
     ///
     /// # Panics
@@ -52,7 +81,7 @@ impl Currency {
 
 #[cfg(test)]
 mod tests {
-    use super::Currency;
+    use super::{Currency, Money, MoneyError};
 
     #[test]
     fn money_is_split_exactly() {
@@ -69,5 +98,20 @@ mod tests {
         for text in ["", "US", "usd", "USDT", "U$D", "ÄÖÜ"] {
             assert!(text.parse::<Currency>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn an_amount_is_read_as_it_was_written() {
+        let dollars: Currency = "USD".parse().unwrap();
+        for text in ["7.25", "0.01", "-1.50", "0", "9223372036854775807.999999999"] {
+            let amount = text.parse().unwrap();
+            assert_eq!(dollars.amount(&dollars.money(amount)), Ok(amount));
+        }
+        let money = |currency: &str, units, nanos| Money { currency_code: currency.to_owned(), units, nanos };
+        for (units, nanos) in [(1, -1), (-1, 1), (0, 1_000_000_000), (0, i32::MIN)] {
+            assert_eq!(dollars.amount(&money("USD", units, nanos)), Err(MoneyError::Malformed));
+        }
+        let expected = "USD".to_owned();
+        assert_eq!(dollars.amount(&money("EUR", 1, 0)), Err(MoneyError::WrongCurrency { expected }));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 use tokio::time::{Instant, sleep};
 
 /// How long anything here may take: far more than it does, also on a machine that is busy with other tests.
@@ -36,16 +36,21 @@ pub async fn until_command_is_at_rest(admin: &mut PgConnection) {
     until(admin, "no transaction of the command service is open", question).await;
 }
 
-/// Stops replication as an administrator would, and waits until it stands still.
+/// Stops replication as an administrator of any replica would, and waits until it stands still.
 pub async fn disable_subscription(replica: &mut PgConnection) {
-    sqlx::query("alter subscription tandem_subscription disable").execute(&mut *replica).await.expect("an admin may");
-    let question = "select not exists (
-        select from pg_stat_subscription where subname = 'tandem_subscription' and pid is not null
-    )";
+    alter_subscription(replica, "disable").await;
+    let question = "select not exists (select from pg_stat_subscription where pid is not null)";
     until(replica, "the apply worker has ended", question).await;
 }
 
 /// Starts replication again; does not wait.
 pub async fn enable_subscription(replica: &mut PgConnection) {
-    sqlx::query("alter subscription tandem_subscription enable").execute(replica).await.expect("an admin may");
+    alter_subscription(replica, "enable").await;
+}
+
+/// Of the one subscription that a replica has, whatever its name.
+async fn alter_subscription(replica: &mut PgConnection, what: &str) {
+    let question = "select format('alter subscription %I ', subname) from pg_subscription";
+    let alter: String = sqlx::query_scalar(question).fetch_one(&mut *replica).await.expect("a replica has one");
+    sqlx::query(AssertSqlSafe(alter + what)).execute(replica).await.expect("an admin may");
 }

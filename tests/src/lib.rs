@@ -7,6 +7,7 @@ pub mod callers;
 pub mod database;
 pub mod health;
 pub mod import;
+pub mod machine;
 pub mod program;
 pub mod request;
 mod tandem;

@@ -44,15 +44,24 @@ pub async fn command(pair: &TestPair, service: Service, further: &[(&str, &str)]
     Ok(command_of(&Binaries::from_environment().await?.path(service), pair, service, further))
 }
 
-/// The same of another build of the service.
+/// The command that does something else with `pair`: a subcommand beside `serve`.
+pub async fn subcommand(pair: &TestPair, service: Service, name: &str) -> anyhow::Result<Command> {
+    Ok(command_to(name, &Binaries::from_environment().await?.path(service), pair, service, &[]))
+}
+
+/// The same as [`command`] of another build of the service.
 pub fn command_of(binary: &Path, pair: &TestPair, service: Service, further: &[(&str, &str)]) -> Command {
+    command_to("serve", binary, pair, service, further)
+}
+
+fn command_to(name: &str, binary: &Path, pair: &TestPair, service: Service, further: &[(&str, &str)]) -> Command {
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
     let mut command = std::process::Command::new(binary);
     for name in OF_THE_CALLER {
         command.env_remove(name);
     }
     give_environment(&mut command, &pair.serve_environment(service, free, free));
-    command.arg("serve").envs(further.iter().copied()).stdin(Stdio::null());
+    command.arg(name).envs(further.iter().copied()).stdin(Stdio::null());
     let mut command = Command::from(command);
     command.kill_on_drop(true);
     command

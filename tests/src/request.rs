@@ -87,7 +87,7 @@ pub fn in_store(store_id: i32) -> Option<SalesFilter> {
 /// From one second of Unix time to another.
 pub fn range(start: i64, end: i64) -> Option<TimeRange> {
     let time = |seconds| Some(Timestamp { seconds, nanos: 0 });
-    Some(TimeRange { start_time: time(start), end_time: time(end) })
+    Some(TimeRange { start_time: time(start), end_time: time(end), ..TimeRange::default() })
 }
 
 /// A request with a deadline.

@@ -1,4 +1,4 @@
-//! Both services, in this process, on a pair of their own.
+//! The services, in this process, on a pair of their own.
 
 use std::{net::SocketAddr, thread};
 
@@ -14,14 +14,15 @@ use tandem_proto::sales::{
 };
 use tokio::sync::{OnceCell, oneshot};
 use tonic::transport::{Channel, Endpoint};
-use xtask::postgres::{Login, TestOptions, TestPair};
+use xtask::postgres::{Login, ReplicaNumber, TestOptions, TestPair};
 
 /// A running pair of services and databases.
 pub struct Tandem {
     /// The databases.
     pub pair: TestPair,
     command: SocketAddr,
-    query: SocketAddr,
+    /// The query service of each replica.
+    queries: Vec<SocketAddr>,
     shutdown: Shutdown,
 }
 
@@ -33,17 +34,25 @@ impl Tandem {
         SHARED.get_or_init(|| async { Self::start(TestOptions::default()).await.expect("a pair starts") }).await
     }
 
+    /// Tells both services to end, as an orchestrator does; does not wait.
+    pub fn shut_down(&self) {
+        self.shutdown.trigger();
+    }
+
     /// One of its own.
     pub async fn start(options: TestOptions) -> anyhow::Result<Self> {
         Self::serve(TestPair::start(options).await?, &[]).await
     }
 
-    /// Both services on a migrated pair, the command service with further flags.
+    /// The command service with further flags, and a query service for each replica, on a migrated pair.
     pub async fn serve(pair: TestPair, command_flags: &[&str]) -> anyhow::Result<Self> {
         let shutdown = Shutdown::new();
         let command = serve_command(&pair, command_flags, shutdown.clone()).await?;
-        let query = serve_query(&pair, shutdown.clone()).await?;
-        Ok(Self { pair, command, query, shutdown })
+        let mut queries = Vec::new();
+        for (number, _) in pair.replicas() {
+            queries.push(serve_query(&pair, number, shutdown.clone()).await?);
+        }
+        Ok(Self { pair, command, queries, shutdown })
     }
 
     /// A client of one more command service on the same primary.
@@ -58,9 +67,14 @@ impl Tandem {
         self.command
     }
 
-    /// Where the query service listens.
-    pub const fn query_address(&self) -> SocketAddr {
-        self.query
+    /// Where the query service of the first replica listens.
+    pub fn query_address(&self) -> SocketAddr {
+        self.query_address_of(ReplicaNumber::FIRST)
+    }
+
+    /// Where the query service of one replica listens.
+    pub fn query_address_of(&self, number: ReplicaNumber) -> SocketAddr {
+        self.queries[number.index()]
     }
 
     /// A client of the command service, on a connection of its own.
@@ -70,12 +84,12 @@ impl Tandem {
 
     /// A client of the query service, on a connection of its own.
     pub fn queries(&self) -> SalesQueryServiceClient<Channel> {
-        SalesQueryServiceClient::new(channel(self.query))
+        SalesQueryServiceClient::new(channel(self.query_address()))
     }
 
     /// A client of the replication service, on a connection of its own.
     pub fn replication(&self) -> ReplicationServiceClient<Channel> {
-        ReplicationServiceClient::new(channel(self.query))
+        ReplicationServiceClient::new(channel(self.query_address()))
     }
 
     /// The primary, as its superuser.
@@ -121,10 +135,11 @@ async fn serve_command(pair: &TestPair, flags: &[&str], shutdown: Shutdown) -> a
     .await
 }
 
-async fn serve_query(pair: &TestPair, shutdown: Shutdown) -> anyhow::Result<SocketAddr> {
+async fn serve_query(pair: &TestPair, number: ReplicaNumber, shutdown: Shutdown) -> anyhow::Result<SocketAddr> {
     use tandem_query::settings::{Action, Arguments};
 
-    let port = pair.replica().port().to_string();
+    let (name, subscription) = (number.name(), number.subscription());
+    let port = pair.replica_of(number).port().to_string();
     let primary_port = pair.primary().port().to_string();
     let password = pair.passwords().file(Login::Query);
     let password = password.to_str().context("a path of text")?;
@@ -133,6 +148,7 @@ async fn serve_query(pair: &TestPair, shutdown: Shutdown) -> anyhow::Result<Sock
     let arguments = ["tandem-query", "serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];
     let arguments = arguments.into_iter().chain(["--port", &port, "--password-file", password]);
     let arguments = arguments.chain(["--primary-port", &primary_port, "--monitor-password-file", monitor]);
+    let arguments = arguments.chain(["--replica-name", &name, "--subscription", &subscription]);
     let Action::Serve(settings) = Arguments::try_parse_from(arguments)?.action else { unreachable!("serve was asked") };
     in_background("query", settings.listen, settings.metrics_listen, move |listeners| async move {
         tandem_query::serve(&settings, listeners, shutdown).await.expect("the query service serves to the end");

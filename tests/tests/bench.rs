@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
 };
@@ -118,4 +119,88 @@ async fn a_seeded_pair_is_counted_and_compared_and_reported_in_the_documented_sh
         assert_eq!(row["detail"][side]["sales"], 2_000, "{row}");
     }
     assert!(fs::read_to_string(svg).unwrap().starts_with("<svg"));
+}
+
+/// Rows by their names, once their shape is the documented one.
+fn rows_of(report: &Value) -> BTreeMap<&str, &Value> {
+    assert_eq!(keys(report), ["machine", "rows"], "{report}");
+    for known in ["cores", "commit", "fdatasyncs_per_second", "settings", "versions"] {
+        assert!(!report["machine"][known].is_null(), "{known} is missing in {}", report["machine"]);
+    }
+    let rows = report["rows"].as_array().unwrap();
+    for row in rows {
+        assert_eq!(keys(row), SHAPE);
+        let (ratio, target) = (row["ratio"].as_f64().unwrap(), row["target"].as_f64().unwrap());
+        let at_least = row["detail"]["aim"] == "at_least";
+        // R2 is also about the time to drain.
+        let holds = if at_least { ratio >= target } else { ratio <= target };
+        assert!(row["holds"] == holds || row["id"] == "R2", "{row}");
+        assert!(row["low"].as_f64().unwrap() <= ratio && ratio <= row["high"].as_f64().unwrap(), "{row}");
+        assert!(row["detail"]["ours"]["median"].as_f64().unwrap() > 0.0, "{row}");
+    }
+    rows.iter().map(|row| (row["id"].as_str().unwrap(), row)).collect()
+}
+
+/// It ends with 0 only where the service, SQL on the base tables and DuckDB gave the same figures.
+#[tokio::test]
+async fn questions_are_compared_with_their_peers_answers_and_reported_in_the_documented_shape() {
+    let directory = tempfile::tempdir().unwrap();
+    let svg = directory.path().join("milliseconds.svg");
+    let mut command = bench_of("read");
+    command.args(["--sales", "10000", "--rounds", "1", "--seconds", "1", "--callers", "4", "--commits", "3"]);
+    let (code, report) = told(command, &svg).await;
+    assert_eq!(code, Some(0), "{report}");
+    let mut rows = rows_of(&report);
+    // Left out on a machine without a Python that can install DuckDB.
+    if let Some(row) = rows.remove("Q3") {
+        assert!(row["detail"]["peer"]["parts"]["top_products"].as_f64().unwrap() > 0.0, "{row}");
+    }
+    assert_eq!(rows.keys().copied().collect::<Vec<_>>(), ["L1", "Q1", "Q2", "Q4", "Q5"]);
+    for side in ["ours", "peer"] {
+        let parts = &rows["Q1"]["detail"][side]["parts"];
+        assert_eq!(keys(parts), ["by_store", "daily_series", "summary", "top_products"]);
+    }
+    let seconds = &rows["Q1"]["detail"]["ours"]["cpu_seconds_per_1000"];
+    assert!(seconds["service"].as_f64().unwrap() > 0.0, "{seconds}");
+    assert_eq!(rows["Q2"]["detail"]["further"]["sales_not_in_rollups"], 1_000);
+    assert!(rows["Q5"]["detail"]["peer"]["parts"]["p99_ms"].as_f64().unwrap() > 0.0, "{}", rows["Q5"]);
+    assert!(fs::read_to_string(svg).unwrap().starts_with("<svg"));
+}
+
+/// A service with another currency tells other amounts than the tables hold.
+#[tokio::test]
+async fn figures_that_are_not_those_of_the_base_tables_void_the_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let svg = directory.path().join("milliseconds.svg");
+    let mut command = bench_of("read");
+    command.args(["--sales", "10000", "--rows", "Q1", "--service-env", "TANDEM_CURRENCY=EUR"]);
+    let (code, report) = told(command, &svg).await;
+    assert_eq!((code, keys(&report)), (Some(2), vec!["void"]), "{report}");
+    assert!(!svg.exists());
+}
+
+#[tokio::test]
+async fn a_backlog_and_the_lag_are_measured_and_reported_in_the_documented_shape() {
+    let directory = tempfile::tempdir().unwrap();
+    let svg = directory.path().join("backlog.svg");
+    let mut command = bench_of("replication");
+    command.args(["--sales", "1000", "--rounds", "1", "--seconds", "1", "--callers", "8"]);
+    let (code, report) = told(command, &svg).await;
+    assert_eq!(code, Some(0), "{report}");
+    let rows = rows_of(&report);
+    assert_eq!(rows.keys().copied().collect::<Vec<_>>(), ["R1", "R2"]);
+    assert!(rows["R1"]["detail"]["peer"]["median"].as_f64().unwrap() > 0.0, "{}", rows["R1"]);
+    assert!(rows["R2"]["detail"]["further"]["samples"].as_u64().unwrap() > 0, "{}", rows["R2"]);
+    assert!(fs::read_to_string(svg).unwrap().starts_with("<svg"));
+}
+
+#[tokio::test]
+async fn a_load_that_is_refused_voids_the_lag() {
+    let directory = tempfile::tempdir().unwrap();
+    let svg = directory.path().join("backlog.svg");
+    let mut command = bench_of("replication");
+    command.args(["--rows", "R2", "--seconds", "1", "--callers", "8", "--service-env", "TANDEM_CURRENCY=EUR"]);
+    let (code, report) = told(command, &svg).await;
+    assert_eq!((code, keys(&report)), (Some(2), vec!["void"]), "{report}");
+    assert!(!svg.exists());
 }

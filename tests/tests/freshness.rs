@@ -5,6 +5,7 @@
 
 use std::{path::Path, time::Duration};
 
+use futures::future::join_all;
 use sqlx::{Connection as _, PgConnection, migrate::Migrator};
 use tandem_proto::sales::{
     command::v1::{CreateTransactionResponse, sales_command_service_client::SalesCommandServiceClient},
@@ -17,12 +18,15 @@ use tandem_proto::sales::{
 use tandem_replication::ConsistencyToken;
 use tandem_tests::{
     channel,
-    database::{disable_subscription, until},
+    database::{disable_subscription, enable_subscription, until},
+    health,
     program::Program,
     request::{after, at_most, create, item, reason, sale, strong, within},
+    wire,
 };
 use tokio::time::{Instant, sleep};
 use tonic::{Code, Status};
+use tonic_health::pb::health_check_response::ServingStatus::{NotServing, Serving};
 use tonic_types::StatusExt as _;
 use xtask::{
     postgres::{TestOptions, TestPair},
@@ -32,6 +36,9 @@ use xtask::{
 /// Long enough for anything that should succeed.
 const LONG: Duration = Duration::from_secs(20);
 const STALENESS: &str = "tandem_replication_staleness_seconds";
+const QUERIES: &str = "sales.query.v1.SalesQueryService";
+const REPLICATION: &str = "sales.query.v1.ReplicationService";
+const GET: &str = "/sales.query.v1.SalesQueryService/GetTransaction";
 
 async fn created(command: &Program) -> CreateTransactionResponse {
     let asked = create(sale(1, vec![item("A", 1, "1.00")]));
@@ -118,10 +125,14 @@ async fn while_a_table_is_copied_no_answer_claims_to_be_fresh() {
     let lag = status.unwrap().into_inner().lag.unwrap();
     assert_eq!((lag.tables_copying, lag.staleness, lag.replica_lsn.as_str()), (1, None, ""));
     assert!(until_staleness(&query, f64::is_nan).await.is_nan());
+    for (name, expected) in [("", Serving), (REPLICATION, Serving), (QUERIES, NotServing)] {
+        assert_eq!(health::check(query.grpc, name).await.unwrap(), expected, "{name:?}");
+    }
 
     sqlx::query("select pg_advisory_unlock(7)").execute(&mut replica).await.unwrap();
     let found = get(&query, &id, asked, LONG).await.unwrap().read_state.unwrap();
     assert!(!found.consistency_token.is_empty() && found.staleness.is_some());
+    health::until(query.grpc, QUERIES, Serving, LONG).await;
 }
 
 #[tokio::test]
@@ -154,6 +165,65 @@ async fn callers_that_hold_every_connection_hold_up_neither_the_watcher_nor_the_
     };
     let (hung, ()) = tokio::join!(hanging, others);
     hung.unwrap();
+}
+
+/// Transactions of the replica's database so far; those of the last second may not be counted yet.
+async fn transactions(replica: &mut PgConnection) -> i64 {
+    let counted = "select xact_commit + xact_rollback from pg_stat_database where datname = current_database()";
+    sqlx::query_scalar(counted).fetch_one(replica).await.unwrap()
+}
+
+#[tokio::test]
+async fn two_hundred_who_wait_cost_the_replica_no_more_than_one() {
+    const WAITING: u64 = 200;
+    let pair = TestPair::start(TestOptions::default()).await.unwrap();
+    let command = Program::start(&pair, Service::Command, &[]).await.unwrap();
+    let query = Program::start(&pair, Service::Query, &[("TANDEM_REPLICA_MAX_CONNECTIONS", "1")]).await.unwrap();
+    let first = created(&command).await;
+    let first = first.transaction.unwrap().transaction_id;
+    get(&query, &first, strong(), LONG).await.unwrap();
+    let mut replica = admin(&pair.replica().admin_url()).await;
+    disable_subscription(&mut replica).await;
+    let later = created(&command).await;
+    let (transaction_id, consistency) = (later.transaction.unwrap().transaction_id, after(&later.consistency_token));
+    let asked = GetTransactionRequest { transaction_id, consistency };
+    // One after the other, so that a busy machine has the time to say to each why it waited in vain.
+    let wait = |least: Duration| {
+        let (asked, address) = (&asked, query.grpc);
+        join_all((0..WAITING).map(move |waiting| {
+            let deadline = least + Duration::from_millis(10) * u32::try_from(waiting).unwrap();
+            wire::call::<_, GetTransactionResponse>(address, GET, asked, deadline)
+        }))
+    };
+
+    // The only connection that callers have is held: whoever asked the database for himself would fail for want of one.
+    let mut holder = admin(&pair.replica().admin_url()).await;
+    let mut lock = holder.begin().await.unwrap();
+    sqlx::query("lock table sales.sales_transaction in access exclusive mode").execute(&mut *lock).await.unwrap();
+    let hanging = get(&query, &first, None, LONG);
+    let others = async {
+        let waits = "select exists (
+            select from pg_stat_activity where application_name = 'tandem-query' and wait_event_type = 'Lock'
+        )";
+        until(&mut replica, "the only connection is held", waits).await;
+        let (before, begun) = (transactions(&mut replica).await, Instant::now());
+        for answer in wait(Duration::from_secs(3)).await {
+            let status = answer.unwrap_err();
+            assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "REPLICA_BEHIND"), "{status:?}");
+        }
+        // The one watcher looks every 2 ms; a second more for what was not counted before.
+        let most = 500.0 * (begun.elapsed().as_secs_f64() + 1.0);
+        let looks = transactions(&mut replica).await - before;
+        assert!((looks as f64) < most, "{looks} transactions where {most:.0} would do");
+        lock.rollback().await.unwrap();
+    };
+    let (hung, ()) = tokio::join!(hanging, others);
+    hung.unwrap();
+
+    let (answers, ()) = tokio::join!(wait(LONG), enable_subscription(&mut replica));
+    for answer in answers {
+        assert_eq!(answer.unwrap().transaction.unwrap().transaction_id, asked.transaction_id);
+    }
 }
 
 #[tokio::test]

@@ -33,7 +33,9 @@ async fn alone() -> (MutexGuard<'static, ()>, &'static Tandem) {
     let alone = ONE_AT_A_TIME.lock().await;
     let tandem = Tandem::shared().await;
     health::until(tandem.command_address(), "", Serving, NOTICED).await;
-    health::until(tandem.query_address(), "", Serving, NOTICED).await;
+    for name in ["", QUERIES[0], QUERIES[1]] {
+        health::until(tandem.query_address(), name, Serving, NOTICED).await;
+    }
     (alone, tandem)
 }
 
@@ -106,7 +108,9 @@ async fn while_the_replica_is_gone_commands_go_on_and_reads_come_back_with_all_o
     assert_database_away(&get(tandem, &stored.transaction_id, None).await.unwrap_err());
 
     tandem.pair.replica().start().await.unwrap();
-    health::until(tandem.query_address(), "", Serving, RECOVERED).await;
+    for name in ["", QUERIES[0], QUERIES[1]] {
+        health::until(tandem.query_address(), name, Serving, RECOVERED).await;
+    }
     let found = get(tandem, &stored.transaction_id, after(&meanwhile.consistency_token)).await.unwrap();
     assert_eq!(found, stored);
 }

@@ -6,13 +6,14 @@ use std::{collections::HashSet, time::Duration};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tandem_proto::sales::{
     command::v1::{
-        CreateTransactionRequest, CreateTransactionResponse, DeleteTransactionRequest, UpdateTransactionRequest,
-        sales_command_service_client::SalesCommandServiceClient,
+        BatchCreateTransactionsRequest, CreateTransactionRequest, CreateTransactionResponse, DeleteTransactionRequest,
+        UpdateTransactionRequest, sales_command_service_client::SalesCommandServiceClient,
     },
     v1::SalesTransaction,
 };
 use tandem_tests::{
     Tandem,
+    database::until,
     request::{create, item, reason, sale},
 };
 use tokio::{task::JoinHandle, time::timeout};
@@ -135,6 +136,58 @@ async fn a_hundred_with_one_poisoned(poison: &'static str) -> i64 {
     let claimed = count(&tandem, "select count(*) from tandem.request_id").await;
     assert_eq!(claimed, 99, "the poisoned command's request id is free again");
     count(&tandem, TRANSACTIONS).await
+}
+
+#[tokio::test]
+async fn what_was_not_begun_when_the_connection_broke_is_not_said_to_be_unknown() {
+    // The batch's own statement claims request ids; those that look for its culprit do not, and are held up.
+    const HELD_UP_AT_THE_SEARCH: &str = "
+        alter table sales.sales_transaction add constraint no_such_store check (store_id <> 666);
+        create function public.hold_up() returns trigger language plpgsql as $$
+            begin
+                if current_query() not like '%tandem.request_id%' then perform pg_advisory_xact_lock_shared(7); end if;
+                return new;
+            end
+        $$;
+        create trigger hold_up before insert on sales.sales_item
+            for each row when (new.product_code = 'HELD') execute function public.hold_up();
+        select pg_advisory_lock(7)
+    ";
+    let tandem = own().await;
+    let (mut admin, mut other) = (tandem.primary().await, tandem.primary().await);
+    admin.execute(HELD_UP_AT_THE_SEARCH).await.unwrap();
+    let lock = hold_up(&mut other).await;
+    let first = call(tandem.commands(), with_id(1));
+    until_held_up(&tandem).await;
+    let mut commands = tandem.commands();
+    let refused = BatchCreateTransactionsRequest {
+        request_id: Uuid::now_v7().to_string(),
+        transactions: vec![sale(2, vec![item("HELD", 1, "1.00")]), sale(666, vec![item("A", 1, "1.00")])],
+        ..Default::default()
+    };
+    let mut for_refused = commands.clone();
+    let refused = tokio::spawn(async move { for_refused.batch_create_transactions(refused).await });
+    let neighbour = call(commands.clone(), with_id(3));
+    // Both have arrived once a call behind them on the same connection is answered.
+    commands.create_transaction(CreateTransactionRequest::default()).await.unwrap_err();
+    lock.rollback().await.unwrap();
+    timeout(PATIENCE, first).await.unwrap().unwrap().unwrap();
+
+    let searching = "select count(*) = 1 from pg_locks where locktype = 'advisory' and not granted";
+    until(&mut other, "the culprit is looked for", searching).await;
+    let kill = "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and not granted";
+    other.execute(kill).await.unwrap();
+    let refused = timeout(PATIENCE, refused).await.unwrap().unwrap().unwrap_err();
+    let neighbour = timeout(PATIENCE, neighbour).await.unwrap().unwrap().unwrap_err();
+    for status in [refused, neighbour] {
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::Unavailable, "DATABASE_UNAVAILABLE"),
+            "{status:?}"
+        );
+    }
+    assert_eq!(count(&tandem, SALES).await, 1, "neither was begun, or has left anything");
+    commands.create_transaction(with_id(4)).await.unwrap();
 }
 
 #[tokio::test]

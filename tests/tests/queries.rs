@@ -18,9 +18,7 @@ use tandem_proto::{
 use tandem_replication::ConsistencyToken;
 use tandem_tests::{
     Tandem,
-    request::{
-        after, create, discounted, in_store, item, listed_in_store, range, reason, sale_at, strong, usd, wrong_fields,
-    },
+    request::{after, create, discounted, in_store, item, range, reason, sale_at, strong, usd},
 };
 use tonic_types::StatusExt as _;
 
@@ -139,66 +137,6 @@ async fn top_products_are_ranked_by_revenue_or_by_quantity() {
 }
 
 #[tokio::test]
-async fn pages_show_each_sale_once_newest_first_while_sales_arrive() {
-    const STORE: i32 = 106;
-    let tandem = Tandem::shared().await;
-    let mut stored = Vec::new();
-    for number in 0..7 {
-        // Three moments for seven sales: those of one moment are told apart by their ids.
-        stored.push(store(tandem, STORE, MONDAY + number / 3, vec![item("A", 1, "1.00")]).await);
-    }
-    let token = stored.last().unwrap().1.clone();
-    let mut queries = tandem.queries();
-    let (mut seen, mut page_token, mut pages) = (Vec::new(), String::new(), 0);
-    loop {
-        let asked = ListTransactionsRequest {
-            page_size: 2,
-            page_token,
-            filter: listed_in_store(STORE),
-            consistency: after(&token),
-            ..Default::default()
-        };
-        let page = queries.list_transactions(asked).await.unwrap().into_inner();
-        assert!(page.transactions.iter().all(|sale| sale.items.len() == 1));
-        seen.extend(page.transactions.into_iter().map(|sale| sale.transaction_id));
-        pages += 1;
-        // A sale that is newer than every page that was shown changes none that comes.
-        store(tandem, STORE, MONDAY + 100, vec![item("A", 1, "1.00")]).await;
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
-    let mut expected: Vec<_> = stored.into_iter().map(|(sale, _)| sale).collect();
-    expected.sort_by_key(|sale| (sale.transaction_time.unwrap().seconds, sale.transaction_id.clone()));
-    let expected: Vec<_> = expected.into_iter().rev().map(|sale| sale.transaction_id).collect();
-    assert_eq!((seen, pages), (expected, 4));
-}
-
-#[tokio::test]
-async fn a_page_token_is_bound_to_its_question() {
-    const STORE: i32 = 107;
-    let tandem = Tandem::shared().await;
-    store(tandem, STORE, MONDAY, vec![item("A", 1, "1.00")]).await;
-    let (_, token) = store(tandem, STORE, MONDAY, vec![item("A", 1, "1.00")]).await;
-    let asked = |page_token: &str, store_id| ListTransactionsRequest {
-        page_size: 1,
-        page_token: page_token.to_owned(),
-        filter: listed_in_store(store_id),
-        consistency: after(&token),
-        ..Default::default()
-    };
-    let mut queries = tandem.queries();
-    let next = queries.list_transactions(asked("", STORE)).await.unwrap().into_inner().next_page_token;
-    for (page_token, store_id, reason) in
-        [(&*next, STORE + 1, "PAGE_TOKEN_OF_ANOTHER_QUESTION"), (&next[1..], STORE, "NOT_A_PAGE_TOKEN")]
-    {
-        let refused = queries.list_transactions(asked(page_token, store_id)).await.unwrap_err();
-        assert_eq!(wrong_fields(&refused), [("page_token".to_owned(), reason.to_owned())]);
-    }
-}
-
-#[tokio::test]
 async fn filters_narrow_and_their_values_are_alternatives() {
     const STORE: i32 = 108;
     let tandem = Tandem::shared().await;
@@ -219,69 +157,38 @@ async fn filters_narrow_and_their_values_are_alternatives() {
         (TransactionFilter { store_ids: store_ids.clone(), payment_methods: cash.clone(), ..Default::default() }, 2),
         (TransactionFilter { store_ids, cashier_ids: vec![2], payment_methods: cash, ..Default::default() }, 1),
     ];
-    let range = range(MONDAY, MONDAY + 1);
+    let second = || range(MONDAY, MONDAY + 1);
     let mut queries = tandem.queries();
     for (filter, expected) in cases {
         let consistency = after(&token);
-        let asked = ListTransactionsRequest { filter: Some(filter.clone()), range, consistency, ..Default::default() };
+        let asked = ListTransactionsRequest {
+            filter: Some(filter.clone()),
+            range: second(),
+            consistency,
+            ..Default::default()
+        };
         let listed = queries.list_transactions(asked).await.unwrap().into_inner().transactions;
         assert_eq!(listed.len(), expected, "{filter:?}");
     }
     for (payment_methods, expected) in [(vec![], 3), (vec!["cash"], 2), (vec!["cash", "qris"], 3), (vec!["card"], 0)] {
         let payment_methods = payment_methods.into_iter().map(str::to_owned).collect();
-        let filter = Some(SalesFilter { store_ids: vec![STORE, 1], payment_methods });
-        let asked = GetSummaryRequest { range, filter: filter.clone(), consistency: after(&token) };
+        let filter = Some(SalesFilter { store_ids: vec![STORE, 1], payment_methods, ..SalesFilter::default() });
+        let asked = GetSummaryRequest { range: second(), filter: filter.clone(), consistency: after(&token) };
         assert_eq!(queries.get_summary(asked).await.unwrap().into_inner().transactions, expected, "{filter:?}");
         let consistency = after(&token);
         let asked = GetRevenueSeriesRequest {
-            range,
+            range: second(),
             filter: filter.clone(),
             consistency: consistency.clone(),
             ..Default::default()
         };
         let points = queries.get_revenue_series(asked).await.unwrap().into_inner().points;
         assert_eq!(points[0].transactions, expected, "{filter:?}");
-        let asked = ListTopProductsRequest { range, filter: filter.clone(), consistency, ..Default::default() };
+        let asked =
+            ListTopProductsRequest { range: second(), filter: filter.clone(), consistency, ..Default::default() };
         let products = queries.list_top_products(asked).await.unwrap().into_inner().products;
         assert_eq!(products.first().map_or(0, |product| product.transactions), expected, "{filter:?}");
     }
-}
-
-#[tokio::test]
-async fn no_page_is_too_large_for_a_client() {
-    const STORE: i32 = 112;
-    const SALES: usize = 7;
-    let tandem = Tandem::shared().await;
-    // The longest texts that there are, in the longest characters that there are.
-    let long = SalesItem {
-        product_code: "𝄞".repeat(50),
-        product_name: "𝄞".repeat(200),
-        category: Some("𝄞".repeat(100)),
-        ..item("", 1_000, "999.99")
-    };
-    let mut token = String::new();
-    for _ in 0..SALES {
-        token = store(tandem, STORE, MONDAY, vec![long.clone(); 500]).await.1;
-    }
-    let (mut pages, mut page_token) = (Vec::new(), String::new());
-    while pages.is_empty() || !page_token.is_empty() {
-        let (filter, consistency) = (listed_in_store(STORE), after(&token));
-        let asked = ListTransactionsRequest { page_size: 100, page_token, filter, consistency, ..Default::default() };
-        let page = tandem.queries().list_transactions(asked).await.unwrap().into_inner();
-        pages.push(page.transactions.len());
-        page_token = page.next_page_token;
-    }
-    assert_eq!(pages, [5, 2]);
-}
-
-#[tokio::test]
-async fn a_series_may_have_all_the_points_that_the_contract_says() {
-    let mut queries = Tandem::shared().await.queries();
-    let days = |days: i64, more| GetRevenueSeriesRequest { range: range(0, days * DAY + more), ..Default::default() };
-    let points = queries.get_revenue_series(days(3_660, 0)).await.unwrap().into_inner().points;
-    assert_eq!(points.len(), 3_660);
-    let refused = queries.get_revenue_series(days(3_660, 1)).await.unwrap_err();
-    assert_eq!(wrong_fields(&refused), [("range".to_owned(), "TOO_MANY_POINTS".to_owned())]);
 }
 
 #[tokio::test]

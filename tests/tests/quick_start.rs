@@ -2,17 +2,15 @@
 #![allow(clippy::unwrap_used)] // A test that can't go on fails.
 
 use std::{
-    env, fs,
+    fs,
     io::{BufRead as _, BufReader},
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
-use xtask::{cargo, postgres, tools};
+use tandem_tests::machine::{Machine, workspace};
 
 /// Building, starting, 10,000 sales and the proof, on a machine that does other things too.
 const UP_LIMIT: Duration = Duration::from_secs(300);
@@ -28,7 +26,7 @@ struct Step {
 #[test]
 fn the_quick_start_of_the_readme_works_as_it_is_written() {
     let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
-    let machine = Machine::new();
+    let machine = Machine::new().unwrap();
     let steps = steps(section(&readme, "## Quick start"));
     assert!(steps.len() >= 7, "the quick start has lost its commands");
     let mut up = None;
@@ -41,7 +39,7 @@ fn the_quick_start_of_the_readme_works_as_it_is_written() {
             up = Some(running);
             continue;
         }
-        let output = machine.run(&step.command);
+        let output = machine.run(&step.command).unwrap();
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(
             output.status.success(),
@@ -54,12 +52,8 @@ fn the_quick_start_of_the_readme_works_as_it_is_written() {
         assert_printed(&step, &format!("{printed}{}", String::from_utf8_lossy(&output.stderr)));
     }
     up.expect("the quick start begins with `cargo xtask up`").wait_for_end();
-    assert_eq!(machine.run("cargo xtask status").status.code(), Some(3), "nothing runs any more");
-    assert!(!machine.anything_runs(), "no process is left behind");
-}
-
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    assert_eq!(machine.run("cargo xtask status").unwrap().status.code(), Some(3), "nothing runs any more");
+    assert!(!machine.anything_runs().unwrap(), "no process is left behind");
 }
 
 fn section<'a>(text: &'a str, heading: &str) -> &'a str {
@@ -124,62 +118,6 @@ fn assert_printed(step: &Step, printed: &str) {
     }
 }
 
-/// A place for the pair that disturbs no other: its own directory and ports.
-struct Machine {
-    home: tempfile::TempDir,
-    ports: Vec<(&'static str, &'static str, u16)>,
-    path: String,
-}
-
-impl Machine {
-    fn new() -> Self {
-        let names = [
-            ("TANDEM_PRIMARY_PORT", "5676"),
-            ("TANDEM_REPLICA_PORT", "5677"),
-            ("TANDEM_COMMAND_PORT", "50051"),
-            ("TANDEM_QUERY_PORT", "50052"),
-            ("TANDEM_COMMAND_METRICS_PORT", "9464"),
-            ("TANDEM_QUERY_METRICS_PORT", "9465"),
-        ];
-        let ports = names.map(|(name, written)| (name, written, postgres::free_port().unwrap()));
-        let home = tempfile::Builder::new().prefix("tandem-quick-start-").tempdir().unwrap();
-        // PostgreSQL may run as another user, who must get through.
-        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let path = format!("{}:{}", tools::grpcurl_directory().unwrap().display(), env::var("PATH").unwrap());
-        Self { home, ports: ports.into(), path }
-    }
-
-    /// A shell in the workspace, with the README's ports moved to free ones.
-    fn shell(&self, command: &str) -> Command {
-        let moved = self.ports.iter().fold(command.to_owned(), |command, (_, written, port)| {
-            command.replace(&format!("localhost:{written}"), &format!("localhost:{port}"))
-        });
-        let moved = moved.replace("sale.json", &self.home.path().join("sale.json").display().to_string());
-        let mut shell = Command::new("bash");
-        // A newcomer's shell knows nothing of the cargo that runs this test.
-        cargo::forget_caller(&mut shell);
-        shell.args(["-o", "pipefail", "-c", &moved]).current_dir(workspace()).env("PATH", &self.path);
-        shell.env("TANDEM_RUN_DIRECTORY", self.run_directory());
-        shell.envs(self.ports.iter().map(|(name, _, port)| (name, port.to_string())));
-        shell
-    }
-
-    fn run_directory(&self) -> PathBuf {
-        self.home.path().join("pair")
-    }
-
-    fn run(&self, command: &str) -> Output {
-        self.shell(command).stdin(Stdio::null()).output().unwrap()
-    }
-
-    /// Whether any process still has the pair's directory in its command line.
-    fn anything_runs(&self) -> bool {
-        let ours = self.run_directory().display().to_string();
-        let listed = Command::new("ps").args(["-eo", "args"]).output().unwrap();
-        String::from_utf8_lossy(&listed.stdout).lines().any(|line| line.contains(&ours))
-    }
-}
-
 /// `cargo xtask up` in its terminal.
 struct Up<'a> {
     machine: &'a Machine,
@@ -232,7 +170,7 @@ impl Drop for Up<'_> {
     /// A test that fails half-way leaves nothing behind either.
     fn drop(&mut self) {
         if !matches!(self.process.try_wait(), Ok(Some(_))) {
-            self.machine.run("cargo xtask down");
+            let _best_effort = self.machine.run("cargo xtask down");
         }
     }
 }

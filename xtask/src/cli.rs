@@ -18,15 +18,15 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Starts a primary, a replica and both services, fills an empty primary, and proves both sides equal.
+    /// Starts a primary, its replicas and their services, fills an empty primary, and proves all sides equal.
     Up(up::Args),
     /// Stops what `up` started, also after a crash.
     Down(down::Args),
     /// Stops the pair and removes its data, passwords and logs.
     Reset(reset::Args),
-    /// Tells what runs and how far the replica is.
+    /// Tells what runs and how far each replica is.
     Status(status::Args),
-    /// Opens psql as superuser on one side.
+    /// Opens psql as superuser on the primary or a replica.
     Psql(psql::Args),
     /// Makes sales.
     Seed(seed::Args),

@@ -11,7 +11,7 @@ use crate::process::{self, Signal, wait_until_gone};
 use crate::running::{UpLock, halt};
 use crate::terminal;
 
-/// How long an `up` that was asked to stop may take: draining, two checkpoints, and some more.
+/// How long an `up` that was asked to stop may take: draining, a checkpoint of each server, and some more.
 const UP_LIMIT: Duration = Duration::from_secs(120);
 
 /// How `down` is called.
@@ -35,7 +35,7 @@ pub async fn run(_args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Ends the `up` that holds the pair, if there is one, and then whatever is left; returns what was running.
-pub(crate) async fn stop_pair(directory: &RunDirectory) -> anyhow::Result<Vec<&'static str>> {
+pub(crate) async fn stop_pair(directory: &RunDirectory) -> anyhow::Result<Vec<String>> {
     let lock = directory.lock_file();
     let mut stopped = Vec::new();
     if let Some(up) = UpLock::holder(&lock)? {
@@ -43,11 +43,9 @@ pub(crate) async fn stop_pair(directory: &RunDirectory) -> anyhow::Result<Vec<&'
         process::signal(up, Signal::TERM)?;
         let gone = wait_until_gone(UP_LIMIT, || !matches!(UpLock::holder(&lock), Ok(None))).await;
         ensure!(gone, "`cargo xtask up` (process {}) was asked to stop and goes on", up.as_raw_pid());
-        stopped.push(if pair_runs {
-            "the pair of `cargo xtask up`"
-        } else {
-            "`cargo xtask up`, which was still starting"
-        });
+        let what =
+            if pair_runs { "the pair of `cargo xtask up`" } else { "`cargo xtask up`, which was still starting" };
+        stopped.push(what.to_owned());
     }
     stopped.extend(halt(directory).await?);
     Ok(stopped)

@@ -24,10 +24,10 @@ pub struct Args {
 /// Removes data, passwords and logs; keeps the PostgreSQL and the tools that were fetched.
 pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let directory = RunDirectory::open()?;
-    let clusters = cluster_directories(directory.path()).map(|(_, path)| path);
+    let clusters = cluster_directories(directory.path()).into_iter().map(|(_, path)| path);
     // The passwords go last: data without its passwords is of no use, passwords without data do no harm.
     let rest = [directory.services(), directory.filling_file(), directory.path().join("passwords")];
-    let everything: Vec<PathBuf> = clusters.into_iter().chain(rest).collect();
+    let everything: Vec<PathBuf> = clusters.chain(rest).collect();
     if !everything.iter().any(|path| path.exists()) && UpLock::holder(&directory.lock_file())?.is_none() {
         terminal::note("nothing to remove");
         return Ok(ExitCode::SUCCESS);
@@ -41,15 +41,15 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for path in everything {
         remove_if_there(&path).with_context(|| format!("{} can't be removed", path.display()))?;
     }
-    terminal::done("both databases, passwords and logs removed", since);
+    terminal::done("databases, passwords and logs removed", since);
     Ok(ExitCode::SUCCESS)
 }
 
 fn confirmed(directory: &RunDirectory) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
-        bail!("reset removes both databases: confirm with --yes where there is no terminal to ask on");
+        bail!("reset removes all databases: confirm with --yes where there is no terminal to ask on");
     }
-    eprint!("Stop the pair and remove both databases in {}? [y/N] ", directory.path().display());
+    eprint!("Stop the pair and remove its databases in {}? [y/N] ", directory.path().display());
     io::stderr().flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;

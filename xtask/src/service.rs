@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 
 use crate::cargo;
 use crate::places::{build_directory, workspace_root};
-use crate::postgres::{ADMIN_ROLE, DATABASE, Login, Pair};
+use crate::postgres::{ADMIN_ROLE, DATABASE, Login, Pair, ReplicaNumber};
 
 /// One of the two services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Service {
         }
     }
 
-    /// `command` or `query`: its directory below `services`, its log.
+    /// `command` or `query`: its directory below `services`.
     pub fn short_name(self) -> &'static str {
         match self {
             Service::Command => "command",
@@ -45,6 +45,58 @@ impl Service {
     /// Its crate.
     pub fn directory(self) -> PathBuf {
         workspace_root().join("services").join(self.short_name())
+    }
+}
+
+/// One service as it runs: there is a query service for each replica. A [`Service`] alone stands for the one of the
+/// first replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instance {
+    /// The command service.
+    Command,
+    /// The query service of one replica.
+    Query(ReplicaNumber),
+}
+
+impl Instance {
+    /// Every one that there can be.
+    pub fn all() -> impl Iterator<Item = Instance> {
+        std::iter::once(Instance::Command).chain(ReplicaNumber::all().map(Instance::Query))
+    }
+
+    /// What it runs.
+    pub fn service(self) -> Service {
+        match self {
+            Instance::Command => Service::Command,
+            Instance::Query(_) => Service::Query,
+        }
+    }
+
+    /// `command`, `query`, `query-2`, …: its log, its process id.
+    pub fn short_name(self) -> &'static str {
+        match self {
+            Instance::Command => Service::Command.short_name(),
+            Instance::Query(number) => number.query_service(),
+        }
+    }
+
+    /// For messages: the binary, and of which replica where that is not the first.
+    pub fn label(self) -> String {
+        match self {
+            Instance::Query(number) if number != ReplicaNumber::FIRST => {
+                format!("{} of {}", self.service().binary(), number.name())
+            }
+            Instance::Command | Instance::Query(_) => self.service().binary().to_owned(),
+        }
+    }
+}
+
+impl From<Service> for Instance {
+    fn from(service: Service) -> Instance {
+        match service {
+            Service::Command => Instance::Command,
+            Service::Query => Instance::Query(ReplicaNumber::FIRST),
+        }
     }
 }
 
@@ -108,10 +160,10 @@ impl Binaries {
 pub type Environment = Vec<(&'static str, OsString)>;
 
 /// What `migrate` of a service needs: the admin role of its side and the passwords that it sets.
-pub fn migrate_environment(pair: &Pair, service: Service) -> Environment {
+pub fn migrate_environment(pair: &Pair, instance: Instance) -> Environment {
     let file = |login| pair.passwords().file(login).into_os_string();
-    let mut environment = places_of(pair);
-    match service {
+    let mut environment = places_of(pair, instance);
+    match instance.service() {
         Service::Command => environment.extend([
             ("TANDEM_PRIMARY_ADMIN_USER", ADMIN_ROLE.into()),
             ("TANDEM_PRIMARY_ADMIN_PASSWORD_FILE", file(Login::PrimaryAdmin)),
@@ -135,11 +187,11 @@ pub fn migrate_environment(pair: &Pair, service: Service) -> Environment {
 }
 
 /// What `serve` of a service needs. The query service gets nothing that can write to the primary.
-pub fn serve_environment(pair: &Pair, service: Service, listen: SocketAddr, metrics: SocketAddr) -> Environment {
+pub fn serve_environment(pair: &Pair, instance: Instance, listen: SocketAddr, metrics: SocketAddr) -> Environment {
     let file = |login| pair.passwords().file(login).into_os_string();
     let address = |address: SocketAddr| OsString::from(address.to_string());
-    let mut environment = places_of(pair);
-    match service {
+    let mut environment = places_of(pair, instance);
+    match instance.service() {
         Service::Command => environment.extend([
             ("TANDEM_PRIMARY_USER", Login::Command.role().into()),
             ("TANDEM_PRIMARY_PASSWORD_FILE", file(Login::Command)),
@@ -172,13 +224,24 @@ pub fn give_environment(command: &mut Command, environment: &Environment) {
     command.envs(environment.iter().map(|(name, value)| (name, value)));
 }
 
-fn places_of(pair: &Pair) -> Environment {
-    vec![
+/// Where both databases are; and of further replicas, the names that only one may have. The first goes by the defaults,
+/// or by what the caller's own environment says.
+fn places_of(pair: &Pair, instance: Instance) -> Environment {
+    let number = match instance {
+        Instance::Command => ReplicaNumber::FIRST,
+        Instance::Query(number) => number,
+    };
+    let mut places = vec![
         ("TANDEM_PRIMARY_HOST", "127.0.0.1".into()),
         ("TANDEM_PRIMARY_PORT", pair.primary().port().to_string().into()),
         ("TANDEM_PRIMARY_DATABASE", DATABASE.into()),
         ("TANDEM_REPLICA_HOST", "127.0.0.1".into()),
-        ("TANDEM_REPLICA_PORT", pair.replica().port().to_string().into()),
+        ("TANDEM_REPLICA_PORT", pair.replica_of(number).port().to_string().into()),
         ("TANDEM_REPLICA_DATABASE", DATABASE.into()),
-    ]
+    ];
+    if number != ReplicaNumber::FIRST {
+        places.push(("TANDEM_SUBSCRIPTION", number.subscription().into()));
+        places.push(("TANDEM_REPLICA_NAME", number.name().into()));
+    }
+    places
 }

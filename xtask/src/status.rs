@@ -6,14 +6,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use futures::future::join_all;
 use serde::Serialize;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection};
 
 use crate::places::RunDirectory;
-use crate::postgres::postmaster;
-use crate::running::{PostgresState, RunState, RunStateError, SideState, UpLock, alive, health};
-use crate::service::Service;
+use crate::postgres::{ReplicaNumber, postmaster};
+use crate::running::{PostgresState, ReplicaState, RunState, RunStateError, SideState, UpLock, alive, health};
+use crate::service::Instance;
 use crate::terminal::{self, counted};
 
 /// Exit code when the pair, or a part of it, does not run: what service managers use for it.
@@ -24,8 +25,10 @@ const REPLICATION_LIMIT: Duration = Duration::from_secs(5);
 
 /// How `status` is called.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit code: 0 when both servers and both services run, 3 when any of them does not.\n\n\
-    --output json holds the superusers' passwords, in primary.admin_url and replica.admin_url: keep it out of logs.")]
+#[command(after_help = "Exit code: 0 when every server and every service runs, 3 when any of them does not.\n\n\
+    --output json lists every replica in replicas, each with its name, server, query service and replication; replica, \
+    query and replication are those of the first. It holds the superusers' passwords, in each admin_url: keep it out of \
+    logs.")]
 pub struct Args {
     /// For people or for programs.
     #[arg(long, value_enum, default_value_t = Output::Text)]
@@ -44,15 +47,36 @@ struct Status {
     running: bool,
     postgres: Option<PostgresState>,
     primary: ServerStatus,
-    replica: ServerStatus,
     command: ServiceStatus,
+    /// The first replica, where it stood when there was no other.
+    #[serde(flatten)]
+    first: ReplicaPart,
+    /// Every replica, the first one first.
+    replicas: Vec<NamedReplica>,
+}
+
+/// A replica under the name that its answers carry.
+#[derive(Debug, Clone, Serialize)]
+struct NamedReplica {
+    name: String,
+    #[serde(skip)]
+    number: ReplicaNumber,
+    #[serde(flatten)]
+    part: ReplicaPart,
+}
+
+/// One replica and what feeds and serves it.
+#[derive(Debug, Clone, Default, Serialize)]
+struct ReplicaPart {
+    #[serde(rename = "replica")]
+    server: ServerStatus,
     query: ServiceStatus,
     replication: Option<ReplicationStatus>,
     /// Why there is no `replication`.
     replication_unknown: Option<String>,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 struct ServerStatus {
     running: bool,
     pid: Option<i32>,
@@ -61,7 +85,7 @@ struct ServerStatus {
     data_directory: Option<PathBuf>,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 struct ServiceStatus {
     running: bool,
     pid: Option<i32>,
@@ -70,7 +94,7 @@ struct ServiceStatus {
 }
 
 /// What both databases say of the subscription.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 struct ReplicationStatus {
     subscription: String,
     enabled: bool,
@@ -81,10 +105,12 @@ struct ReplicationStatus {
     wal_status: Option<String>,
     /// WAL that the primary has written and the replica has not confirmed.
     lag_bytes: Option<i64>,
+    /// Sales that the rollups do not hold yet as they are; 10,001 for more than 10,000.
+    rollup_backlog_sales: i64,
 }
 
 /// One subscribed table.
-#[derive(Debug, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
 struct TableStatus {
     table: String,
     /// The letter of `pg_subscription_rel.srsubstate`; `r` is ready.
@@ -130,32 +156,37 @@ async fn look(directory: &RunDirectory, state: Option<RunState>) -> Status {
             running: false,
             postgres: None,
             primary: ServerStatus::default(),
-            replica: ServerStatus::default(),
             command: ServiceStatus::default(),
-            query: ServiceStatus::default(),
-            replication: None,
-            replication_unknown: None,
+            first: ReplicaPart::default(),
+            replicas: Vec::new(),
         };
     };
-    let (command, query, replication) = tokio::join!(
-        service(directory, Service::Command, &state.command_address),
-        service(directory, Service::Query, &state.query_address),
-        replication(&state),
+    let found = state.replicas();
+    let looks = found.iter().map(|found| replica(directory, &state.primary, found));
+    let (command, replicas) =
+        tokio::join!(service(directory, Instance::Command, &state.command_address), join_all(looks));
+    Status {
+        running: state.runs(directory),
+        primary: server(&state.primary),
+        postgres: Some(state.postgres),
+        command,
+        first: replicas.first().map(|first| first.part.clone()).unwrap_or_default(),
+        replicas,
+    }
+}
+
+async fn replica(directory: &RunDirectory, primary: &SideState, state: &ReplicaState) -> NamedReplica {
+    let number = state.number;
+    let (query, replication) = tokio::join!(
+        service(directory, Instance::Query(number), &state.query_address),
+        replication(primary, &state.server)
     );
     let (replication, replication_unknown) = match replication {
         Ok(replication) => (Some(replication), None),
         Err(why) => (None, Some(why)),
     };
-    Status {
-        running: state.runs(directory),
-        primary: server(&state.primary),
-        replica: server(&state.replica),
-        postgres: Some(state.postgres),
-        command,
-        query,
-        replication,
-        replication_unknown,
-    }
+    let part = ReplicaPart { server: server(&state.server), query, replication, replication_unknown };
+    NamedReplica { name: number.name(), number, part }
 }
 
 fn server(side: &SideState) -> ServerStatus {
@@ -169,8 +200,8 @@ fn server(side: &SideState) -> ServerStatus {
     }
 }
 
-async fn service(directory: &RunDirectory, service: Service, address: &str) -> ServiceStatus {
-    let pid = alive(directory, service);
+async fn service(directory: &RunDirectory, instance: Instance, address: &str) -> ServiceStatus {
+    let pid = alive(directory, instance);
     ServiceStatus {
         running: pid.is_some(),
         pid: pid.map(|pid| pid.as_raw_pid()),
@@ -180,15 +211,15 @@ async fn service(directory: &RunDirectory, service: Service, address: &str) -> S
 }
 
 /// What both sides say, or which one says nothing.
-async fn replication(state: &RunState) -> Result<ReplicationStatus, String> {
+async fn replication(primary: &SideState, replica: &SideState) -> Result<ReplicationStatus, String> {
     let down = |side: &SideState| postmaster(&side.data_directory).is_none();
-    match (down(&state.primary), down(&state.replica)) {
+    match (down(primary), down(replica)) {
         (true, true) => return Err("both databases are down".to_owned()),
         (true, false) => return Err("the primary is down".to_owned()),
         (false, true) => return Err("the replica is down".to_owned()),
         (false, false) => {}
     }
-    match tokio::time::timeout(REPLICATION_LIMIT, ask_both(state)).await {
+    match tokio::time::timeout(REPLICATION_LIMIT, ask_both(primary, replica)).await {
         Ok(Ok(Some(replication))) => Ok(replication),
         Ok(Ok(None)) => Err("the replica has no subscription".to_owned()),
         Ok(Err(error)) => Err(error.to_string()),
@@ -196,8 +227,8 @@ async fn replication(state: &RunState) -> Result<ReplicationStatus, String> {
     }
 }
 
-async fn ask_both(state: &RunState) -> Result<Option<ReplicationStatus>, sqlx::Error> {
-    let mut replica = connect(&state.replica).await?;
+async fn ask_both(primary: &SideState, replica: &SideState) -> Result<Option<ReplicationStatus>, sqlx::Error> {
+    let mut replica = connect(replica).await?;
     let found: Option<(String, bool, String)> = sqlx::query_as(
         "select s.subname::text, s.subenabled, s.subslotname::text from pg_catalog.pg_subscription s \
          where s.subdbid = (select d.oid from pg_catalog.pg_database d where d.datname = current_database()) \
@@ -214,7 +245,13 @@ async fn ask_both(state: &RunState) -> Result<Option<ReplicationStatus>, sqlx::E
     )
     .fetch_all(&mut replica)
     .await?;
-    let mut primary = connect(&state.primary).await?;
+    let rollup_backlog_sales = sqlx::query_scalar(
+        "select cardinality(tandem.changed_sales(folded_xid, sweep_xid, sweep_id, 10001))::bigint \
+         from tandem.fold where is_current",
+    )
+    .fetch_one(&mut replica)
+    .await?;
+    let mut primary = connect(primary).await?;
     let position: Option<(bool, Option<String>, Option<i64>)> = sqlx::query_as(
         "select active, wal_status, (pg_current_wal_insert_lsn() - confirmed_flush_lsn)::bigint \
          from pg_catalog.pg_replication_slots where slot_name = $1",
@@ -223,7 +260,16 @@ async fn ask_both(state: &RunState) -> Result<Option<ReplicationStatus>, sqlx::E
     .fetch_optional(&mut primary)
     .await?;
     let (slot_active, wal_status, lag_bytes) = position.unwrap_or_default();
-    Ok(Some(ReplicationStatus { subscription, enabled, tables, slot, slot_active, wal_status, lag_bytes }))
+    Ok(Some(ReplicationStatus {
+        subscription,
+        enabled,
+        tables,
+        slot,
+        slot_active,
+        wal_status,
+        lag_bytes,
+        rollup_backlog_sales,
+    }))
 }
 
 async fn connect(side: &SideState) -> Result<PgConnection, sqlx::Error> {
@@ -236,19 +282,32 @@ impl Display for Status {
             return write!(out, "no pair is running here");
         };
         writeln!(out, "PostgreSQL {} in {}", postgres.version, postgres.bin_dir.display())?;
-        for (name, server) in [("primary", &self.primary), ("replica", &self.replica)] {
+        let several = self.replicas.len() > 1;
+        // As wide as the longest name, which "replica-2" is where there is one.
+        let width = if several { 11 } else { 9 };
+        let servers = self.replicas.iter().map(|replica| (replica.number.cluster(), &replica.part.server));
+        for (name, server) in std::iter::once(("primary", &self.primary)).chain(servers) {
             let port = server.port.map_or_else(String::new, |port| format!("127.0.0.1:{port}"));
-            writeln!(out, "{name:<9}{:<9}{port:<17}{}", word(server.running), process(server.pid))?;
+            writeln!(out, "{name:<width$}{:<9}{port:<17}{}", word(server.running), process(server.pid))?;
         }
-        for (name, service) in [("command", &self.command), ("query", &self.query)] {
+        let services = self.replicas.iter().map(|replica| (replica.number.query_service(), &replica.part.query));
+        for (name, service) in std::iter::once(("command", &self.command)).chain(services) {
             let address = service.address.as_deref().unwrap_or_default();
             let health = service.health.unwrap_or_default();
-            writeln!(out, "{name:<9}{:<9}{address:<17}{health}{}", word(service.running), process(service.pid))?;
+            writeln!(out, "{name:<width$}{:<9}{address:<17}{health}{}", word(service.running), process(service.pid))?;
         }
-        match &self.replication {
-            Some(replication) => write!(out, "{replication}"),
-            None => write!(out, "replication unknown: {}", self.replication_unknown.as_deref().unwrap_or_default()),
+        for (place, NamedReplica { name, part, .. }) in self.replicas.iter().enumerate() {
+            let (line, of) =
+                (if place > 0 { "\n" } else { "" }, if several { format!("{name}: ") } else { String::new() });
+            match &part.replication {
+                Some(replication) => write!(out, "{line}{of}{replication}")?,
+                None => {
+                    let why = part.replication_unknown.as_deref().unwrap_or_default();
+                    write!(out, "{line}{of}replication unknown: {why}")?;
+                }
+            }
         }
+        Ok(())
     }
 }
 
@@ -266,7 +325,11 @@ impl Display for ReplicationStatus {
         for TableStatus { table, state } in self.tables.iter().filter(|table| table.state != "r") {
             write!(out, "; {table} is in state {state}")?;
         }
-        Ok(())
+        match self.rollup_backlog_sales {
+            0 => write!(out, "\nrollups up to date"),
+            more @ 10_001.. => write!(out, "\nrollups behind by more than {} sales", more - 1),
+            sales => write!(out, "\nrollups behind by {}", counted(sales.unsigned_abs(), "sale")),
+        }
     }
 }
 

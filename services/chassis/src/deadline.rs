@@ -16,6 +16,10 @@ pub struct Deadline {
     when: Instant,
 }
 
+/// A deadline that the caller has set, however far away.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OfCaller(pub(crate) Deadline);
+
 impl Deadline {
     /// A deadline at `when`.
     #[must_use]
@@ -34,6 +38,12 @@ impl Deadline {
     #[must_use]
     pub fn of(extensions: &Extensions) -> Self {
         extensions.get::<Self>().copied().unwrap_or_else(|| Self::after(WITHOUT_LAYER))
+    }
+
+    /// The deadline that the caller itself has set, for streams, which have no other; `None` where it set none.
+    #[must_use]
+    pub fn of_caller(extensions: &Extensions) -> Option<Self> {
+        extensions.get::<OfCaller>().map(|caller| caller.0)
     }
 
     /// The moment itself.

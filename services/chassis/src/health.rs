@@ -1,7 +1,10 @@
-//! `grpc.health.v1`: whether this process can do its work.
+//! `grpc.health.v1`: whether this process and each of its services can do their work.
 //!
-//! A process serves while every registered condition holds and it is not draining. It starts
-//! NOT_SERVING, since a condition does not hold until somebody says so.
+//! A condition concerns the whole process or one of its services. The process (the empty name) serves while every condition
+//! of the process holds and it is not draining; a service serves while the process does and every condition of its own holds.
+//! So a condition of one service takes that service out of a load balancer, and neither its neighbours nor the process: what
+//! a new process would not heal must not make an orchestrator start one. All start NOT_SERVING, since a condition does not
+//! hold until somebody says so.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,19 +39,26 @@ struct Inner {
     /// The process as a whole (the empty name) and each service.
     names: Vec<&'static str>,
     conditions: Mutex<Conditions>,
-    /// What was last published; held while publishing, so that the newest state is also the last.
-    published: tokio::sync::Mutex<bool>,
+    /// What was last published of each name; held while publishing, so that the newest state is also the last.
+    published: tokio::sync::Mutex<Vec<bool>>,
 }
+
+/// The empty name: the process as a whole.
+const PROCESS: &str = "";
 
 #[derive(Debug, Default)]
 struct Conditions {
-    holds: BTreeMap<&'static str, bool>,
+    /// Whom a condition concerns and its name; whether it holds.
+    holds: BTreeMap<(&'static str, &'static str), bool>,
     draining: bool,
 }
 
 impl Conditions {
-    fn serving(&self) -> bool {
-        !self.draining && !self.holds.is_empty() && self.holds.values().all(|holds| *holds)
+    /// Whether all that concerns `name` holds. A process without a condition of its own never serves.
+    fn serving(&self, name: &str) -> bool {
+        let hold = |of: &str| self.holds.iter().filter(|((whom, _), _)| *whom == of).all(|(_, holds)| *holds);
+        let known = self.holds.keys().any(|(whom, _)| *whom == PROCESS);
+        !self.draining && known && hold(PROCESS) && hold(name)
     }
 }
 
@@ -58,7 +68,7 @@ impl Health {
     #[must_use]
     pub fn new(services: &[&'static str]) -> (Self, HealthServer<HealthService>) {
         let reporter = HealthReporter::new();
-        let mut names = vec![""];
+        let mut names = vec![PROCESS];
         names.extend_from_slice(services);
         for name in &names {
             // A new reporter says SERVING for the whole process, and nobody has asked yet.
@@ -68,24 +78,28 @@ impl Health {
                 .expect("nobody else holds the new reporter's lock, so it is had at once");
         }
         let server = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
-        let inner = Arc::new(Inner {
-            reporter,
-            names,
-            conditions: Mutex::default(),
-            published: tokio::sync::Mutex::new(false),
-        });
+        let published = tokio::sync::Mutex::new(vec![false; names.len()]);
+        let inner = Arc::new(Inner { reporter, names, conditions: Mutex::default(), published });
         (Self { inner }, server)
     }
 
-    /// Registers one more condition of serving. It does not hold until it is
+    /// Registers one more condition of the whole process. It does not hold until it is
     /// [`set`](Condition::set); register all conditions before the server starts.
     #[must_use]
     pub fn condition(&self, name: &'static str) -> Condition {
+        self.condition_of(PROCESS, name)
+    }
+
+    /// Registers one more condition of one service, which is one of those that [`new`](Self::new) was told. The process
+    /// and its other services don't care for it. Otherwise like [`condition`](Self::condition).
+    #[must_use]
+    pub fn condition_of(&self, service: &'static str, name: &'static str) -> Condition {
+        debug_assert!(self.inner.names.contains(&service), "the health of {service:?} is not told");
         self.change(|conditions| {
-            conditions.holds.insert(name, false);
+            conditions.holds.insert((service, name), false);
         });
         let health = self.clone();
-        Condition { health, name }
+        Condition { health, of: (service, name) }
     }
 
     /// Registers the condition that `database` answers, and asks it at once and every second, in a
@@ -106,10 +120,10 @@ impl Health {
         self.publish().await;
     }
 
-    /// Whether the process says SERVING.
+    /// Whether the process as a whole says SERVING.
     #[must_use]
     pub fn is_serving(&self) -> bool {
-        self.change(|conditions| conditions.serving())
+        self.change(|conditions| conditions.serving(PROCESS))
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Conditions) -> T) -> T {
@@ -120,34 +134,44 @@ impl Health {
 
     async fn publish(&self) {
         let mut published = self.inner.published.lock().await;
-        let serving = self.is_serving();
-        if *published == serving {
-            return;
-        }
-        let status = match serving {
-            true => ServingStatus::Serving,
-            false => ServingStatus::NotServing,
-        };
-        for name in &self.inner.names {
-            self.inner.reporter.set_service_status(name, status).await;
+        let names = &self.inner.names;
+        let serving: Vec<bool> = self.change(|conditions| names.iter().map(|name| conditions.serving(name)).collect());
+        for (status, said, wanted) in
+            [(ServingStatus::Serving, "SERVING", true), (ServingStatus::NotServing, "NOT_SERVING", false)]
+        {
+            let states = names.iter().zip(serving.iter().zip(published.iter()));
+            let changed: Vec<_> =
+                states.filter(|(_, (now, before))| **now == wanted && now != before).map(|(name, _)| *name).collect();
+            for name in &changed {
+                self.inner.reporter.set_service_status(name, status).await;
+            }
+            if !changed.is_empty() {
+                tracing::info!(status = said, of = list(&changed), "health changed");
+            }
         }
         *published = serving;
-        tracing::info!(status = %status, "health changed");
     }
 }
 
-/// One thing that must hold for the process to serve.
+/// One line for those that change together.
+fn list(names: &[&'static str]) -> String {
+    let names: Vec<_> = names.iter().map(|name| if *name == PROCESS { "the process" } else { name }).collect();
+    names.join(", ")
+}
+
+/// One thing that must hold for the process, or one of its services, to serve.
 #[derive(Debug)]
 pub struct Condition {
     health: Health,
-    name: &'static str,
+    /// Whom it concerns, and its name.
+    of: (&'static str, &'static str),
 }
 
 impl Condition {
     /// Says whether the condition holds now, and publishes what follows from it.
     pub async fn set(&self, holds: bool) {
         self.health.change(|conditions| {
-            conditions.holds.insert(self.name, holds);
+            conditions.holds.insert(self.of, holds);
         });
         self.health.publish().await;
     }
@@ -193,6 +217,25 @@ mod tests {
         assert!(health.is_serving());
         fresh.set(false).await;
         assert!(!health.is_serving());
+    }
+
+    #[tokio::test]
+    async fn a_condition_of_one_service_concerns_neither_the_process_nor_its_other_services() {
+        let (health, _server) = Health::new(&["a.v1.A", "b.v1.B"]);
+        let serving = || ["", "a.v1.A", "b.v1.B"].map(|name| health.change(|conditions| conditions.serving(name)));
+        let fresh = health.condition_of("a.v1.A", "fresh");
+        fresh.set(true).await;
+        assert_eq!(serving(), [false; 3], "nothing is known of the process");
+        let database = health.condition("database");
+        database.set(true).await;
+        assert_eq!(serving(), [true; 3]);
+        fresh.set(false).await;
+        assert_eq!(serving(), [true, false, true]);
+        assert_eq!(*health.inner.published.lock().await, [true, false, true]);
+        fresh.set(true).await;
+        database.set(false).await;
+        assert_eq!(serving(), [false; 3]);
+        assert_eq!(*health.inner.published.lock().await, [false; 3]);
     }
 
     #[tokio::test]

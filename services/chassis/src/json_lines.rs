@@ -122,35 +122,21 @@ impl Visit for Members {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
     use serde_json::{Value, json};
     use tracing_subscriber::fmt::layer;
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::written::Written;
 
     fn logged(say: impl FnOnce()) -> Value {
         let written = Written::default();
         let writer = written.clone();
         let layer = layer().fmt_fields(JsonFields).event_format(JsonLines).with_writer(move || writer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), say);
-        let bytes = written.0.lock().unwrap().clone();
-        assert!(bytes.ends_with(b"}\n"));
-        serde_json::from_slice(&bytes).unwrap()
+        let text = written.text();
+        assert!(text.ends_with("}\n"), "{text}");
+        serde_json::from_str(&text).unwrap()
     }
 
     #[test]

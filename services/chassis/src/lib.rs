@@ -38,3 +38,5 @@ pub mod settings;
 pub mod shutdown;
 pub mod status;
 pub mod telemetry;
+#[cfg(test)]
+mod written;

@@ -123,7 +123,8 @@ fn exporting_provider(service: &'static str) -> Result<Option<SdkTracerProvider>
     Ok(Some(provider))
 }
 
-fn lines<S, W>(format: LogFormat, colours: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+/// Log lines in one of the two formats, written with or without colours: what [`init`] puts on stderr.
+pub fn lines<S, W>(format: LogFormat, colours: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
     W: for<'writer> fmt::MakeWriter<'writer> + Send + Sync + 'static,
@@ -136,24 +137,11 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::written::Written;
 
     fn logged(format: LogFormat) -> String {
-        let written = Lines::default();
+        let written = Written::default();
         let writer = written.clone();
         let layer = lines(format, false, move || writer.clone());
         let subscriber = tracing_subscriber::registry().with(layer);
@@ -162,8 +150,7 @@ mod tests {
             let inner = tracing::info_span!(parent: &call, "inner");
             inner.in_scope(|| tracing::info!(rows = 3, "done"));
         });
-        let bytes = written.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+        written.text()
     }
 
     #[test]

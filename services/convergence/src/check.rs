@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use chrono::NaiveDate;
 use tandem_replication::Lsn;
 use tokio::time::{Instant, sleep};
 
@@ -13,6 +14,7 @@ use crate::fingerprint;
 use crate::hashing;
 use crate::published::{self, PublishedTable};
 use crate::report::Report;
+use crate::rollups::{self, RollupReport};
 use crate::rounds::{Round, Rounds};
 
 /// Between rounds. A commit that waits for a disk is in the log, and may be on the replica, before other
@@ -28,15 +30,18 @@ pub struct Options {
     pub publication: String,
     /// The subscription on the replica.
     pub subscription: String,
+    /// Whether the replica's rollups are compared with its sales.
+    pub rollups: bool,
 }
 
 impl Default for Options {
-    /// One minute, and the names that the migrations give.
+    /// One minute, the names that the migrations give, and rollups too.
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(60),
             publication: tandem_replication::PUBLICATION.to_owned(),
             subscription: tandem_replication::SUBSCRIPTION.to_owned(),
+            rollups: true,
         }
     }
 }
@@ -52,6 +57,8 @@ pub enum Phase {
     Reading(Side, u32),
     /// The replica has to apply everything before this position.
     WaitingForReplica(Lsn),
+    /// The rollups of the days from this one on are compared with the sales.
+    ReadingRollups(NaiveDate),
 }
 
 impl fmt::Display for Phase {
@@ -62,6 +69,7 @@ impl fmt::Display for Phase {
             Self::Reading(side, 1) => write!(f, "reading the {side}"),
             Self::Reading(side, round) => write!(f, "reading the {side} (round {round})"),
             Self::WaitingForReplica(lsn) => write!(f, "waiting until the replica has applied {lsn}"),
+            Self::ReadingRollups(day) => write!(f, "comparing rollups with sales, from {day} on"),
         }
     }
 }
@@ -109,6 +117,7 @@ pub async fn check_observed(
         replica,
         tables,
         subscription: &options.subscription,
+        with_rollups: options.rollups,
         deadline,
         ended: 0,
         waited: Duration::ZERO,
@@ -122,6 +131,7 @@ struct Comparison<'a> {
     replica: Database,
     tables: Vec<PublishedTable>,
     subscription: &'a str,
+    with_rollups: bool,
     deadline: Deadline,
     rounds: Rounds,
     /// How many rounds have ended.
@@ -138,7 +148,8 @@ impl Comparison<'_> {
                 return self.give_up(error, started);
             }
             if self.rounds.undecided().is_empty() {
-                return Ok(self.report(started));
+                let rollups = self.compare_rollups(observe).await?;
+                return Ok(self.report(rollups, started));
             }
             sleep(ROUND_PAUSE).await;
             if self.deadline.passed() {
@@ -146,6 +157,13 @@ impl Comparison<'_> {
                 return self.give_up(error, started);
             }
         }
+    }
+
+    async fn compare_rollups(&mut self, observe: &impl Fn(&Phase)) -> Result<Option<RollupReport>, CheckError> {
+        if !self.with_rollups {
+            return Ok(None);
+        }
+        rollups::compare(&mut self.replica, self.deadline, |day| observe(&Phase::ReadingRollups(day))).await
     }
 
     /// One round over the tables that have no verdict.
@@ -191,7 +209,7 @@ impl Comparison<'_> {
             return Err(error);
         }
         if self.rounds.found_a_difference() {
-            return Ok(self.report(started));
+            return Ok(self.report(None, started));
         }
         // Time that ran out in the middle of a further round ran out because of the rounds before.
         match error {
@@ -200,8 +218,8 @@ impl Comparison<'_> {
         }
     }
 
-    fn report(self, started: Instant) -> Report {
+    fn report(self, rollups: Option<RollupReport>, started: Instant) -> Report {
         let seconds = started.elapsed().as_secs_f64();
-        Report::new(self.rounds.into_tables(), self.ended, self.waited.as_secs_f64(), seconds)
+        Report::new(self.rounds.into_tables(), rollups, self.ended, self.waited.as_secs_f64(), seconds)
     }
 }

@@ -8,6 +8,9 @@
 //! rounds in a row say so; everything else goes to the next round. The rounds are needed because
 //! even an idle pair is never still: heartbeats write the watermark table every few seconds.
 //!
+//! Where the replica keeps rollups, they are compared with the sales that they sum up, in one snapshot of
+//! the replica.
+//!
 //! The two databases are only read, with one exception: while the wait lasts, the primary may be
 //! given a logical message that is in no publication (`pg_logical_emit_message`), because an idle
 //! primary has no reason to tell the replica how far its log reaches.
@@ -20,9 +23,11 @@ mod fingerprint;
 mod hashing;
 mod published;
 mod report;
+mod rollups;
 mod rounds;
 
 pub use check::{Options, Phase, check, check_observed};
 pub use error::{CheckError, Side};
 pub use fingerprint::Fingerprint;
 pub use report::{Report, TableReport, Verdict};
+pub use rollups::RollupReport;

@@ -41,6 +41,10 @@ struct Args {
     #[arg(long, default_value_t = Options::default().subscription)]
     subscription: String,
 
+    /// Leave out the replica's rollups, which take longer than the tables.
+    #[arg(long)]
+    skip_rollups: bool,
+
     /// How to print the result.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -62,6 +66,7 @@ async fn main() -> ExitCode {
         timeout: Duration::from_secs(args.timeout),
         publication: args.publication,
         subscription: args.subscription,
+        rollups: !args.skip_rollups,
     };
     let spinner = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     spinner.enable_steady_tick(SPINNER_TICK);

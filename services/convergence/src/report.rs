@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::fingerprint::Fingerprint;
+use crate::rollups::RollupReport;
 
 /// What is said of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -44,10 +45,13 @@ pub struct TableReport {
 /// What the comparison found. Written with `{}`, it is a table for people.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// Whether every table is [`Verdict::Equal`].
+    /// Whether every table is [`Verdict::Equal`], and no rollup differs from the sales.
     pub equal: bool,
     /// Every published table, in the order of their names.
     pub tables: Vec<TableReport>,
+    /// The replica's rollups against its sales; absent where there are none, or where they were not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollups: Option<RollupReport>,
     /// How many rounds were needed.
     pub rounds: u32,
     /// How long the replica was waited for, in seconds.
@@ -57,9 +61,16 @@ pub struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(tables: Vec<TableReport>, rounds: u32, waited_seconds: f64, seconds: f64) -> Self {
-        let equal = tables.iter().all(|table| table.verdict == Verdict::Equal);
-        Self { equal, tables, rounds, waited_seconds, seconds }
+    pub(crate) fn new(
+        tables: Vec<TableReport>,
+        rollups: Option<RollupReport>,
+        rounds: u32,
+        waited_seconds: f64,
+        seconds: f64,
+    ) -> Self {
+        let tables_are = tables.iter().all(|table| table.verdict == Verdict::Equal);
+        let equal = tables_are && rollups.as_ref().is_none_or(|rollups| rollups.different == 0);
+        Self { equal, tables, rollups, rounds, waited_seconds, seconds }
     }
 
     /// How many rows the replica holds in all published tables.
@@ -82,6 +93,9 @@ impl fmt::Display for Report {
         }
         for table in self.tables.iter().filter(|table| table.verdict == Verdict::Different) {
             table.describe_difference(f)?;
+        }
+        if let Some(rollups) = &self.rollups {
+            rollups.describe(f)?;
         }
         let verdict = if self.equal { "equal" } else { "different" };
         write!(
@@ -115,6 +129,28 @@ impl TableReport {
             }
         }
         writeln!(f)
+    }
+}
+
+impl RollupReport {
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = |count: i64| grouped(count.unsigned_abs());
+        match self.different {
+            0 => writeln!(f, "rollups: {} equal what the replica's sales add up to", number(self.compared)),
+            different => {
+                writeln!(
+                    f,
+                    "rollups: {} of {} differ from the replica's sales;",
+                    number(different),
+                    number(self.compared)
+                )?;
+                writeln!(
+                    f,
+                    "`tandem-query rebuild-rollups` mends them. The first, as revenue, transactions, repeats, items, discount:"
+                )?;
+                self.examples.iter().try_for_each(|example| writeln!(f, "  {example}"))
+            }
+        }
     }
 }
 
@@ -155,13 +191,13 @@ mod tests {
     #[test]
     fn an_undecided_table_makes_the_report_unequal() {
         let tables = vec![table(print(1, "1"), print(1, "1"), Verdict::Equal), table(None, None, Verdict::Undecided)];
-        assert!(!Report::new(tables, 1, 0.0, 0.0).equal);
+        assert!(!Report::new(tables, None, 1, 0.0, 0.0).equal);
     }
 
     #[test]
     fn a_difference_names_the_table_the_rows_and_the_sums() {
         let tables = vec![table(print(3, "7.50"), print(2, "7.49"), Verdict::Different)];
-        let text = Report::new(tables, 2, 0.0, 0.0).to_string();
+        let text = Report::new(tables, None, 2, 0.0, 0.0).to_string();
         assert!(
             text.contains(
                 "sales.sales_item: the replica has 1 row fewer; \
@@ -174,7 +210,7 @@ mod tests {
     #[test]
     fn as_json_it_has_the_documented_shape() {
         let tables = vec![table(print(3, "7.50"), print(3, "7.50"), Verdict::Equal)];
-        let json = serde_json::to_value(Report::new(tables, 1, 0.5, 1.5)).unwrap();
+        let json = serde_json::to_value(Report::new(tables, None, 1, 0.5, 1.5)).unwrap();
         let fingerprint = serde_json::json!({"rows": 3, "sums": {"total_amount": "7.50"}, "hash": "7.50"});
         let expected = serde_json::json!({
             "equal": true,

@@ -6,11 +6,15 @@
 //! | [`grpc`] | the contract: one RPC = decode, wait until fresh enough, ask, encode |
 //! | [`domain`] | what can be asked, and what is answered |
 //! | [`freshness`] | how fresh the replica is, and waiting until it is fresh enough |
+//! | [`live`] | watchers: changes as they are applied, figures whenever they change |
+//! | [`rollup`] | figures that are summed up already: folding, rebuilding |
 //! | [`store`] | the only SQL |
 
 pub mod domain;
 pub mod freshness;
 pub mod grpc;
+pub mod live;
+pub mod rollup;
 mod serve;
 pub mod settings;
 pub mod store;

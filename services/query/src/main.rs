@@ -3,10 +3,10 @@
 use std::{error::Error, process::ExitCode};
 
 use clap::Parser as _;
-use tandem_chassis::{listeners::Listeners, migration, process, shutdown::Shutdown};
+use tandem_chassis::{database::Database, listeners::Listeners, migration, process, shutdown::Shutdown};
 use tandem_query::{
-    serve,
-    settings::{Action, Arguments, MigrateSettings, ServeSettings},
+    rollup, serve,
+    settings::{Action, Arguments, MigrateSettings, RebuildSettings, ServeSettings},
     store,
 };
 
@@ -21,6 +21,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> ExitCode {
     match Arguments::parse().action {
         Action::Serve(settings) => process::run(SERVICE, &settings.log, run(&settings)).await,
+        Action::RebuildRollups(settings) => process::run(SERVICE, &settings.log, rebuild(&settings)).await,
         Action::Migrate(settings) => process::run(SERVICE, &settings.log, migrate(&settings)).await,
     }
 }
@@ -33,6 +34,20 @@ async fn run(settings: &ServeSettings) -> Result<(), Box<dyn Error>> {
     serve(settings, listeners, shutdown).await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+async fn rebuild(settings: &RebuildSettings) -> Result<(), Box<dyn Error>> {
+    let database = Database::new(&settings.database()?)?;
+    let done = rollup::rebuild(&database, say).await?;
+    tracing::info!(sales = done.sales, "queries read the new rollups");
+    Ok(())
+}
+
+fn say(progress: rollup::Progress) {
+    match progress.removed {
+        None => tracing::info!(sales = progress.sales, "building rollups"),
+        Some(removed) => tracing::info!(removed, "removing the old ones"),
+    }
 }
 
 async fn migrate(settings: &MigrateSettings) -> Result<(), Box<dyn Error>> {

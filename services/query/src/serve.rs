@@ -1,5 +1,7 @@
 //! Wires the service together and serves until shutdown.
 
+use std::sync::Arc;
+
 use tandem_chassis::{
     background::{Background, BackgroundError, FINISH_LIMIT},
     database::{Database, DatabaseError},
@@ -20,8 +22,10 @@ use tandem_proto::{
 use tonic::service::Routes;
 
 use crate::{
-    freshness::{Freshness, PrimaryClock, Watcher},
-    grpc::{Replication, SalesQueries},
+    freshness::{Freshness, HealthyStaleness, PrimaryClock, Watcher, watch_staleness},
+    grpc::{Replication, SalesQueries, Watches},
+    live::{Hub, Summaries, Watchers},
+    rollup::Folder,
     settings::ServeSettings,
     store::{Primary, Replica},
 };
@@ -53,13 +57,18 @@ pub async fn serve(settings: &ServeSettings, listeners: Listeners, shutdown: Shu
     let replica = |database: &Database| Replica::new(database.clone(), subscription());
     let primary = databases.primary.as_ref().map(|database| Primary::new(database.clone(), subscription()));
     let (watcher, freshness) = Watcher::new(replica(&databases.watcher), primary.clone());
+    let for_health = freshness.clone();
 
     let names = [sales_query_service_server::SERVICE_NAME, replication_service_server::SERVICE_NAME];
     let (health, health_service) = Health::new(&names);
     health.watch_database(databases.callers.clone(), shutdown.clone());
     let largest = settings.server.max_message_bytes.get();
     let replication = replication(settings, replica(&databases.status), primary, freshness.clock());
-    let queries = queries(settings, replica(&databases.callers), freshness);
+    let hub = Arc::new(Hub::new(replica(&databases.live)));
+    let watchers = Watchers::new(hub.clone(), replica(&databases.live), shutdown.clone());
+    let summaries = Summaries::new(replica(&databases.live), freshness.clone(), shutdown.clone());
+    let watches = Watches::new(watchers, summaries, settings.currency.clone(), settings.replica_name.clone());
+    let queries = queries(settings, replica(&databases.callers), freshness, watches);
     let routes = Routes::new(SalesQueryServiceServer::new(queries).max_decoding_message_size(largest))
         .add_service(ReplicationServiceServer::new(replication).max_decoding_message_size(largest))
         .add_service(health_service);
@@ -68,6 +77,10 @@ pub async fn serve(settings: &ServeSettings, listeners: Listeners, shutdown: Shu
     let mut background = Background::new(&shutdown);
     background.serve_metrics(listeners.metrics);
     background.spawn("watcher", watcher.run(background.stop()));
+    background.spawn("hub", hub.run(background.stop()));
+    let folder = Folder::new(databases.folder.clone(), settings.past_kept());
+    background.spawn("folder", folder.run(background.stop()));
+    judge_staleness(settings, &health, for_health, &mut background);
 
     let served =
         tandem_chassis::server::serve(&settings.server, listeners.grpc, routes, health, shutdown, ERROR_DOMAIN).await;
@@ -78,8 +91,16 @@ pub async fn serve(settings: &ServeSettings, listeners: Listeners, shutdown: Shu
     Ok(finished?)
 }
 
-fn queries(settings: &ServeSettings, replica: Replica, freshness: Freshness) -> SalesQueries {
-    SalesQueries::new(replica, freshness, settings.currency.clone(), settings.replica_name.clone())
+/// Queries are served while the replica is not too stale, where there is a limit. Of the replication service nobody asks for
+/// fresh sales, but why there are none; and to start the process anew would not make them fresher.
+fn judge_staleness(settings: &ServeSettings, health: &Health, freshness: Freshness, background: &mut Background) {
+    let HealthyStaleness::AtMost(most) = settings.max_healthy_staleness else { return };
+    let condition = health.condition_of(sales_query_service_server::SERVICE_NAME, "fresh");
+    background.spawn("staleness", watch_staleness(freshness, most, condition, background.stop()));
+}
+
+fn queries(settings: &ServeSettings, replica: Replica, freshness: Freshness, watches: Watches) -> SalesQueries {
+    SalesQueries::new(replica, freshness, watches, settings.currency.clone(), settings.replica_name.clone())
 }
 
 fn replication(
@@ -97,6 +118,8 @@ struct Databases {
     callers: Database,
     watcher: Database,
     status: Database,
+    folder: Database,
+    live: Database,
     primary: Option<Database>,
 }
 
@@ -106,6 +129,8 @@ impl Databases {
             callers: Database::new(&settings.database()?)?,
             watcher: Database::new(&settings.watcher_database()?)?,
             status: Database::new(&settings.status_database()?)?,
+            folder: Database::new(&settings.folder_database()?)?,
+            live: Database::new(&settings.live_database()?)?,
             primary: settings.monitor()?.map(|settings| Database::new(&settings)).transpose()?,
         })
     }
@@ -116,6 +141,13 @@ impl Databases {
                 primary.close().await;
             }
         };
-        tokio::join!(self.callers.close(), self.watcher.close(), self.status.close(), close_primary);
+        tokio::join!(
+            self.callers.close(),
+            self.watcher.close(),
+            self.status.close(),
+            self.folder.close(),
+            self.live.close(),
+            close_primary
+        );
     }
 }

@@ -13,6 +13,7 @@
 //! | `TANDEM_REPLICA_NAME` | `replica-1` | serve: the name that answers carry |
 //! | `TANDEM_REPLICA_ADMIN_USER` | `postgres` | migrate: a superuser of the replica |
 //! | `TANDEM_REPLICA_ADMIN_PASSWORD`, `…_PASSWORD_FILE` | none | its password |
+//! | `TANDEM_MAX_HEALTHY_STALENESS` | `30s` | serve: staler, and health says so of `SalesQueryService`; `off`: never |
 //! | `TANDEM_SUBSCRIPTION` | `tandem_subscription` | subscription and slot; one name a replica |
 //! | `TANDEM_TAKE_OVER_SLOT` | `false` | migrate: use a slot that another replica has left on the primary |
 //! | `TANDEM_PRIMARY_HOST`, `_PORT`, `_DATABASE`, `_SSLMODE`, `_SSLROOTCERT` | as for the command service | the primary |
@@ -22,21 +23,23 @@
 //! | `TANDEM_MONITOR_PASSWORD`, `…_PASSWORD_FILE` | none | its password; without it the primary is not asked |
 //! | `TANDEM_QUERY_LISTEN` | `127.0.0.1:50052` | serve: gRPC |
 //! | `TANDEM_QUERY_METRICS_LISTEN` | `127.0.0.1:9465` | serve: Prometheus metrics |
+//! | `TANDEM_WATCH_RETENTION` | `1h` | serve: how long a watcher that lost its stream can take it up again |
 //! | `TANDEM_CURRENCY` | `USD` | the one currency |
 //!
 //! and those of [`tandem_chassis::settings`].
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
+use chrono::TimeDelta;
 use clap::{Args, Parser, Subcommand, builder::BoolishValueParser};
 use secrecy::SecretString;
 use tandem_chassis::settings::{
-    DatabaseSettings, LogSettings, Secret, SecretError, ServerSettings, SslMode, TRACES_HELP,
+    DatabaseSettings, LogSettings, Secret, SecretError, ServerSettings, SslMode, TRACES_HELP, parse_duration,
 };
 use tandem_proto::money::Currency;
 use tandem_replication::SUBSCRIPTION;
 
-use crate::store::Upstream;
+use crate::{freshness::HealthyStaleness, store::Upstream};
 
 /// A call waits no longer than this for a pooled connection: by then the pool is too small for the load, and the caller
 /// does better to hear it.
@@ -46,6 +49,8 @@ const ONE: NonZeroU32 = NonZeroU32::MIN;
 /// The watcher asks one question at a time, and so do those who ask for replication's status: either has a connection
 /// that no caller with sales to read can hold.
 const OWN: NonZeroU32 = NonZeroU32::MIN;
+/// One for the hub of live streams, two for streams that are resumed (`live::CATCHING_UP`), one for watched summaries.
+const LIVE_CONNECTIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
 /// The primary is asked for positions, briefly and by few.
 const MONITOR_CONNECTIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 
@@ -66,6 +71,11 @@ pub enum Action {
     Serve(Box<ServeSettings>),
     /// Bring the replica to this build's schema and subscribe it to the primary; safe to repeat.
     Migrate(Box<MigrateSettings>),
+    /// Build the rollups anew beside the ones that queries read, and swap. Answers stay exact all the while.
+    ///
+    /// Nothing makes this necessary: rollups are exact at every moment. It is for who has edited them by hand, and it
+    /// makes them smaller after many sales were deleted.
+    RebuildRollups(Box<RebuildSettings>),
 }
 
 /// Settings of `serve`.
@@ -83,6 +93,10 @@ pub struct ServeSettings {
     /// The name that answers carry.
     #[arg(long, env = "TANDEM_REPLICA_NAME", default_value = "replica-1")]
     pub replica_name: String,
+    /// How stale the replica may be before health says NOT_SERVING for SalesQueryService: at least 3s; off: as stale as it
+    /// likes. It serves again at half of it.
+    #[arg(long, env = "TANDEM_MAX_HEALTHY_STALENESS", default_value = "30s")]
+    pub max_healthy_staleness: HealthyStaleness,
     /// The subscription that feeds the replica.
     #[arg(long, env = "TANDEM_SUBSCRIPTION", default_value = SUBSCRIPTION)]
     pub subscription: String,
@@ -98,6 +112,9 @@ pub struct ServeSettings {
     /// Connections of the pool. Twice the cores of the database server is a good start.
     #[arg(long, env = "TANDEM_REPLICA_MAX_CONNECTIONS", default_value = "10")]
     pub max_connections: NonZeroU32,
+    /// How long a watcher that lost its stream can take it up again: for so long deleted sales are remembered.
+    #[arg(long, env = "TANDEM_WATCH_RETENTION", value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
+    pub watch_retention: Duration,
     /// The primary, which is asked for positions and slots only.
     #[command(flatten)]
     pub primary: Primary,
@@ -113,6 +130,23 @@ pub struct ServeSettings {
     /// Limits every service has.
     #[command(flatten)]
     pub server: ServerSettings,
+    /// Logs.
+    #[command(flatten)]
+    pub log: LogSettings,
+}
+
+/// Settings of `rebuild-rollups`.
+#[derive(Clone, Debug, Args)]
+pub struct RebuildSettings {
+    /// The replica.
+    #[command(flatten)]
+    pub replica: Replica,
+    /// Who reads sales and writes rollups.
+    #[arg(long, env = "TANDEM_REPLICA_USER", default_value = "tandem_query")]
+    pub user: String,
+    /// The password of that role.
+    #[command(flatten)]
+    pub password: QueryPassword,
     /// Logs.
     #[command(flatten)]
     pub log: LogSettings,
@@ -252,6 +286,11 @@ impl Primary {
 }
 
 impl ServeSettings {
+    /// How long rows that were changed or deleted stay.
+    pub fn past_kept(&self) -> TimeDelta {
+        TimeDelta::from_std(self.watch_retention).unwrap_or(TimeDelta::MAX)
+    }
+
     /// The replica, as the role that reads sales: for callers.
     pub fn database(&self) -> Result<DatabaseSettings, SecretError> {
         self.replica_as(self.max_connections, "tandem-query")
@@ -267,9 +306,18 @@ impl ServeSettings {
         self.replica_as(OWN, "tandem-query-status")
     }
 
+    /// The same, for live streams: one who reads for all, and those who have missed something.
+    pub fn live_database(&self) -> Result<DatabaseSettings, SecretError> {
+        self.replica_as(LIVE_CONNECTIONS, "tandem-query-live")
+    }
+
+    /// The same, for folding rollups.
+    pub fn folder_database(&self) -> Result<DatabaseSettings, SecretError> {
+        self.replica_as(OWN, "tandem-query-folder")
+    }
+
     fn replica_as(&self, max_connections: NonZeroU32, name: &str) -> Result<DatabaseSettings, SecretError> {
-        let QueryPassword { value, file } = self.password.clone();
-        let password = Secret::resolve(value, file, "TANDEM_REPLICA_PASSWORD")?;
+        let password = self.password.resolve()?;
         Ok(self.replica.database_settings(&self.user, password, max_connections, name))
     }
 
@@ -279,6 +327,20 @@ impl ServeSettings {
         let password = Secret::resolve_optional(value, file, "TANDEM_MONITOR_PASSWORD")?;
         Ok(password
             .map(|password| self.primary.database_settings(&self.monitor_user, password, "tandem-query-monitor")))
+    }
+}
+
+impl QueryPassword {
+    fn resolve(&self) -> Result<SecretString, SecretError> {
+        let Self { value, file } = self.clone();
+        Secret::resolve(value, file, "TANDEM_REPLICA_PASSWORD")
+    }
+}
+
+impl RebuildSettings {
+    /// The replica, as the role that reads sales and writes rollups.
+    pub fn database(&self) -> Result<DatabaseSettings, SecretError> {
+        Ok(self.replica.database_settings(&self.user, self.password.resolve()?, ONE, "tandem-query-rebuild"))
     }
 }
 

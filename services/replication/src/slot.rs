@@ -58,4 +58,33 @@ impl Slot {
         .fetch_optional(connection)
         .await
     }
+
+    /// The slots of all replicas: those from which subscriptions to this database read, in the order of their names.
+    /// Whose subscriptions they are only their names tell. Slots with which a subscription copies its tables are not
+    /// among them, nor are those of a session, which a verifier may have.
+    pub async fn of_replicas(connection: &mut PgConnection) -> Result<Vec<Self>, sqlx::Error> {
+        sqlx::query_as!(
+            Self,
+            r#"
+            select
+                slot_name::text as "name!",
+                database::text,
+                plugin::text,
+                temporary as "temporary!",
+                active as "active!",
+                active_pid,
+                wal_status,
+                restart_lsn as "restart_lsn: Lsn",
+                confirmed_flush_lsn as "confirmed_flush_lsn: Lsn",
+                coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint as "retained_wal_bytes!",
+                safe_wal_size as safe_wal_bytes
+            from pg_catalog.pg_replication_slots
+            where slot_type = 'logical' and plugin = 'pgoutput' and not temporary
+                and database = current_database() and slot_name !~ '^pg_[0-9]+_sync_[0-9]+_'
+            order by slot_name
+            "#
+        )
+        .fetch_all(connection)
+        .await
+    }
 }

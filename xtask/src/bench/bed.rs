@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use sqlx::{Connection, PgConnection};
 
-use super::command_service::CommandService;
 use super::load::{Generator, STORE_THAT_IS_REFUSED};
 use super::programs::Programs;
+use super::service_process::ServiceProcess;
 use crate::places::create_directory;
 use crate::postgres::{Login, READY_LIMIT, TestOptions, TestPair, wait_until_ready};
 use crate::service::Service;
@@ -24,7 +24,7 @@ pub const DATABASES: &str = "fsync on, synchronous_commit on, one logical replic
 pub struct Bed {
     // Stands before the pair, so that the service ends before its database does.
     /// The service that is measured.
-    pub service: CommandService,
+    pub service: ServiceProcess,
     /// As administrator, to look and to count.
     pub primary: PgConnection,
     /// As administrator, to look and to count.
@@ -44,21 +44,55 @@ impl Bed {
     ///
     /// Something does not start.
     pub async fn start(programs: &Programs, service_settings: &[(String, String)]) -> anyhow::Result<Bed> {
+        Bed::with_further_replicas(0, programs, service_settings).await
+    }
+
+    /// The same with so many replicas beside the first.
+    ///
+    /// # Errors
+    ///
+    /// Something does not start.
+    pub async fn with_further_replicas(
+        further_replicas: u8,
+        programs: &Programs,
+        service_settings: &[(String, String)],
+    ) -> anyhow::Result<Bed> {
         let settings = DATABASE_SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        let options = TestOptions { durable: true, primary_settings: settings.clone(), replica_settings: settings };
+        let options = TestOptions {
+            durable: true,
+            primary_settings: settings.clone(),
+            replica_settings: settings,
+            further_replicas,
+        };
         let pair = TestPair::bare(options).await?;
-        for service in Service::BOTH {
-            pair.migrate(&programs.services, service).await?;
+        for instance in pair.services() {
+            pair.migrate(&programs.services, instance).await?;
         }
-        wait_until_ready(pair.replica(), READY_LIMIT).await?;
+        for (_, replica) in pair.replicas() {
+            wait_until_ready(replica, READY_LIMIT).await?;
+        }
         let directory = pair.directory().join("bench");
         create_directory(&directory, 0o755)?;
         let mut primary = PgConnection::connect(&pair.url(Login::PrimaryAdmin)).await?;
         let replica = PgConnection::connect(&pair.url(Login::ReplicaAdmin)).await?;
         plant(&mut primary).await?;
-        let service = CommandService::start(&pair, &programs.services, &directory, service_settings).await?;
+        let service =
+            ServiceProcess::start(Service::Command, &pair, &programs.services, &directory, service_settings).await?;
         let generator = Generator { program: programs.generator.clone(), directory: directory.clone() };
         Ok(Bed { service, primary, replica, generator, directory, pair })
+    }
+
+    /// Starts the query service of the first replica.
+    ///
+    /// # Errors
+    ///
+    /// It does not start.
+    pub async fn start_query_service(
+        &self,
+        programs: &Programs,
+        settings: &[(String, String)],
+    ) -> anyhow::Result<ServiceProcess> {
+        ServiceProcess::start(Service::Query, &self.pair, &programs.services, &self.directory, settings).await
     }
 
     /// Has both databases look at their tables: what was planned on empty ones stays as slow as it was.

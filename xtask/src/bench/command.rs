@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{load, seed, write};
+use super::{load, read, replication, seed, write};
 
 /// How `bench` is called.
 #[derive(Debug, clap::Args)]
@@ -18,9 +18,16 @@ enum What {
     Write(write::Args),
     /// A million sales into an empty pair: row S1, against COPY.
     Seed(seed::Args),
+    /// Figures and single sales: rows Q1 to Q5 and L1, against SQL, DuckDB and pgbench.
+    Read(read::Args),
+    /// How the replica keeps up: rows R1 and R2.
+    Replication(replication::Args),
     /// The load generator, which the other commands run as a process of its own.
     #[command(hide = true)]
     Generate(load::Args),
+    /// The same, of readers.
+    #[command(hide = true)]
+    GenerateReads(load::reads::Args),
 }
 
 /// Runs one measurement.
@@ -32,6 +39,9 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.what {
         What::Write(args) => write::run(args).await,
         What::Seed(args) => seed::run(args).await,
+        What::Read(args) => read::run(args).await,
+        What::Replication(args) => replication::run(args).await,
         What::Generate(args) => load::run(args).await,
+        What::GenerateReads(args) => load::reads::run(args).await,
     }
 }

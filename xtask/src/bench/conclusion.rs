@@ -1,5 +1,6 @@
 //! How a measurement ends: with figures, with a void run, or with Ctrl-C.
 
+use std::fmt::Display;
 use std::fs;
 use std::future::Future;
 use std::path::Path;
@@ -7,10 +8,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::ValueEnum;
+use serde::Serialize;
 use serde_json::json;
 
 use super::answers::Void;
-use super::report::Report;
 use crate::running::{Interrupt, Interrupted};
 use crate::terminal;
 
@@ -34,11 +35,11 @@ pub enum Output {
 /// # Errors
 ///
 /// It could not be run. A run that was void is no error but exit code 2, and a target that was missed is neither.
-pub async fn conclude(
-    run: impl Future<Output = anyhow::Result<Report>>,
+pub async fn conclude<R: Display + Serialize>(
+    run: impl Future<Output = anyhow::Result<R>>,
     output: Output,
     svg: Option<&Path>,
-    picture: impl FnOnce(&Report) -> anyhow::Result<String>,
+    picture: impl FnOnce(&R) -> anyhow::Result<String>,
 ) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
     // Dropping the run ends whatever it has started.
@@ -57,12 +58,13 @@ pub async fn conclude(
         }
         Ok(Ok(report)) => report,
     };
-    if let Some(path) = svg {
-        fs::write(path, picture(&report)?).with_context(|| format!("{} can't be written", path.display()))?;
-    }
     match output {
         Output::Text => terminal::result(&report),
         Output::Json => terminal::result(serde_json::to_string(&report)?),
+    }
+    // Figures that took long are not lost to a picture that can't be drawn.
+    if let Some(path) = svg {
+        fs::write(path, picture(&report)?).with_context(|| format!("{} can't be written", path.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

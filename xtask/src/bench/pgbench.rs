@@ -33,6 +33,7 @@ pub struct Pgbench {
     password_file: PathBuf,
     directory: PathBuf,
     port: u16,
+    login: Login,
 }
 
 impl Pgbench {
@@ -42,15 +43,24 @@ impl Pgbench {
     ///
     /// It is not on this machine.
     pub fn prepare(bed: &Bed) -> anyhow::Result<Pgbench> {
+        Pgbench::with_script(bed, Login::Command, &script())
+    }
+
+    /// The same with another script, on the side that knows the role.
+    ///
+    /// # Errors
+    ///
+    /// It is not on this machine.
+    pub fn with_script(bed: &Bed, login: Login, text: &str) -> anyhow::Result<Pgbench> {
+        let role = login.role();
         let directory = bed.directory.clone();
-        let port = bed.pair.primary().port();
-        let (script, password_file) = (directory.join("sale.pgbench"), directory.join("pgpass"));
-        fs::write(&script, self::script())?;
-        let role = Login::Command.role();
-        let line = format!("127.0.0.1:{port}:{DATABASE}:{role}:{}\n", bed.pair.passwords().expose(Login::Command));
+        let port = if login == Login::Query { bed.pair.replica().port() } else { bed.pair.primary().port() };
+        let [script, password_file] = ["pgbench", "pgpass"].map(|end| directory.join(format!("{role}.{end}")));
+        fs::write(&script, text)?;
+        let line = format!("127.0.0.1:{port}:{DATABASE}:{role}:{}\n", bed.pair.passwords().expose(login));
         crate::places::write_atomically(&password_file, line.as_bytes(), 0o600)?;
         let program = program_beside(bed.pair.primary().installation(), "pgbench")?;
-        Ok(Pgbench { program, script, password_file, directory, port })
+        Ok(Pgbench { program, script, password_file, directory, port, login })
     }
 
     /// What it says of its version.
@@ -69,7 +79,7 @@ impl Pgbench {
         command.args(["-M", "prepared", "-n", "-l", "-f"]).arg(&self.script);
         command.arg("--log-prefix").arg(logs.join("sale"));
         command.args(["-c", &clients.to_string(), "-j", &threads.to_string(), "-T", &seconds.to_string()]);
-        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", Login::Command.role(), DATABASE]);
+        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", self.login.role(), DATABASE]);
         crate::places::remove_if_there(&logs)?;
         fs::create_dir(&logs)?;
         let mut child = command.spawn().with_context(|| format!("{} can't be run", self.program.display()))?;

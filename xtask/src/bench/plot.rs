@@ -121,6 +121,48 @@ pub fn seconds(title: &str, sides: &[&Side]) -> anyhow::Result<String> {
     Ok(picture)
 }
 
+/// Draws how long each side takes, a bar from the fastest round to the slowest, by factors of ten: a name, milliseconds of
+/// the rounds, and whether it is ours.
+///
+/// # Errors
+///
+/// There is nothing to draw.
+pub fn milliseconds(title: &str, sides: &[(String, Vec<f64>, bool)]) -> anyhow::Result<String> {
+    let bars: Vec<_> =
+        sides.iter().filter_map(|(name, rounds, is_ours)| Some((name, Spread::of(rounds)?, *is_ours))).collect();
+    let bounds = |of: fn(&Spread) -> f64| bars.iter().map(|(_, bar, _)| of(bar)).collect::<Vec<_>>();
+    let fastest = Spread::of(&bounds(|bar| bar.low)).context("there is nothing to draw")?.low;
+    let slowest = Spread::of(&bounds(|bar| bar.high)).context("there is nothing to draw")?.high;
+    let (begin, end) = (fastest.max(0.001) / 4.0, slowest.max(0.002) * 2.0);
+    let mut picture = String::new();
+    {
+        let area = SVGBackend::with_string(&mut picture, SIZE).into_drawing_area();
+        area.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(&area)
+            .caption(title, ("sans-serif", 20))
+            .margin(16)
+            .x_label_area_size(44)
+            .build_cartesian_2d((begin..end).log_scale(), 0.0..bars.len() as f64)?;
+        chart
+            .configure_mesh()
+            .disable_y_mesh()
+            .light_line_style(TRANSPARENT)
+            .x_desc("milliseconds, by factors of ten (median; bars: fastest and slowest round)")
+            .draw()?;
+        for (row, (name, bar, is_ours)) in bars.iter().enumerate() {
+            let (low, colour) = (row as f64, if *is_ours { RED } else { BLUE });
+            let corners = [(begin, low + 0.2), (bar.median, low + 0.6)];
+            chart.draw_series([Rectangle::new(corners, colour.mix(0.6).filled())])?;
+            let spread = ErrorBar::new_horizontal(low + 0.4, bar.low, bar.median, bar.high, BLACK.filled(), 8);
+            chart.draw_series([spread])?;
+            let text = format!("{name}: {:.1} ms", bar.median);
+            chart.draw_series([Text::new(text, (begin * 1.05, low + 0.95), ("sans-serif", 15))])?;
+        }
+        area.present()?;
+    }
+    Ok(picture)
+}
+
 fn points(curve: &Curve<'_>) -> Vec<(f64, Spread)> {
     let point = |side: &&Side| Some((f64::from(side.callers), Spread::of(&side.rates)?));
     let mut points: Vec<(f64, Spread)> = curve.sides.iter().filter_map(point).collect();
@@ -166,6 +208,16 @@ mod tests {
             assert!(picture.contains(word), "{word} is missing in {picture}");
         }
         assert!(seconds("Seed", &[]).is_err());
+    }
+
+    #[test]
+    fn a_picture_of_milliseconds_names_each_side_and_how_long_it_took() {
+        let sides = [("ours".to_owned(), vec![0.5], true), ("SQL".to_owned(), vec![200.0, 300.0, 250.0], false)];
+        let picture = milliseconds("Figures", &sides).unwrap();
+        for word in ["Figures", "ours: 0.5 ms", "SQL: 250.0 ms"] {
+            assert!(picture.contains(word), "{word} is missing in {picture}");
+        }
+        assert!(milliseconds("Figures", &[]).is_err());
     }
 
     #[test]

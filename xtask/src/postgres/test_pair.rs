@@ -14,10 +14,11 @@ use super::cluster::Cluster;
 use super::leash::Leash;
 use super::locate::{Installation, locate};
 use super::pair::{Pair, PairSpec};
+use super::replica_number::ReplicaNumber;
 use super::server_user::ServerUser;
 use super::subscription::{READY_LIMIT, wait_until_ready};
 use crate::places::RunDirectory;
-use crate::service::{Binaries, Environment, Service, serve_environment};
+use crate::service::{Binaries, Environment, Instance, serve_environment};
 
 /// Names the bin directory that the tests use: `cargo xtask test` sets it, so that all agree.
 pub const PG_BIN_VARIABLE: &str = "TANDEM_PG_BIN";
@@ -37,11 +38,13 @@ pub struct TestOptions {
     pub durable: bool,
     /// Further settings of the primary: `("max_slot_wal_keep_size", "64MB")`.
     pub primary_settings: Vec<(String, String)>,
-    /// Further settings of the replica.
+    /// Further settings of each replica.
     pub replica_settings: Vec<(String, String)>,
+    /// Replicas beside the first.
+    pub further_replicas: u8,
 }
 
-/// A running pair for a test; a [`Pair`] in every other respect. Dropping it stops both servers and removes
+/// A running pair for a test; a [`Pair`] in every other respect. Dropping it stops its servers and removes
 /// the directory, and so does the end of the process, in whatever way it ends.
 #[derive(Debug)]
 pub struct TestPair {
@@ -55,19 +58,22 @@ impl TestPair {
     pub async fn start(options: TestOptions) -> anyhow::Result<TestPair> {
         let pair = TestPair::bare(options).await?;
         let binaries = binaries().await?;
-        for service in Service::BOTH {
-            pair.migrate(binaries, service).await?;
+        for instance in pair.services() {
+            pair.migrate(binaries, instance).await?;
         }
-        wait_until_ready(pair.replica(), READY_LIMIT).await?;
+        for (_, replica) in pair.replicas() {
+            wait_until_ready(replica, READY_LIMIT).await?;
+        }
         Ok(pair)
     }
 
-    /// Two running servers with an empty database `tandem` each: no role, schema or subscription.
+    /// Running servers with an empty database `tandem` each: no role, schema or subscription.
     pub async fn bare(options: TestOptions) -> anyhow::Result<TestPair> {
         let user = ServerUser::of_this_process()?;
         let installation = installation(&user)?;
         let directory = reachable_directory(&user)?;
         let leash = Leash::tie(&directory).context("/bin/sh can't be run")?;
+        let replicas = ReplicaNumber::first(options.further_replicas.saturating_add(1));
         let mut attempt = 0;
         let pair = loop {
             attempt += 1;
@@ -76,14 +82,14 @@ impl TestPair {
                 installation: installation.clone(),
                 user: user.clone(),
                 primary_port: free_port()?,
-                replica_port: free_port()?,
+                replica_ports: replicas.clone().map(|_| free_port()).collect::<anyhow::Result<_>>()?,
                 durable: options.durable,
                 primary_settings: options.primary_settings.clone(),
                 replica_settings: options.replica_settings.clone(),
             })?;
-            // Both to their end: a start that is dropped half-way leaves a server that nobody knows of.
-            let (primary, replica) = tokio::join!(bring_up(pair.primary()), bring_up(pair.replica()));
-            match primary.and(replica) {
+            // All to their end: a start that is dropped half-way leaves a server that nobody knows of.
+            let started = futures::future::join_all(pair.clusters().map(bring_up)).await;
+            match started.into_iter().collect::<anyhow::Result<()>>() {
                 Ok(()) => break pair,
                 // Another process took a port between our look and the server's start.
                 Err(error) if attempt < PORT_ATTEMPTS && format!("{error:#}").contains("Address already in use") => {
@@ -101,8 +107,13 @@ impl TestPair {
     }
 
     /// The environment in which a service's `serve` uses this pair.
-    pub fn serve_environment(&self, service: Service, listen: SocketAddr, metrics: SocketAddr) -> Environment {
-        serve_environment(&self.pair, service, listen, metrics)
+    pub fn serve_environment(
+        &self,
+        service: impl Into<Instance>,
+        listen: SocketAddr,
+        metrics: SocketAddr,
+    ) -> Environment {
+        serve_environment(&self.pair, service.into(), listen, metrics)
     }
 }
 

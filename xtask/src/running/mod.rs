@@ -12,4 +12,4 @@ pub use interrupt::{Interrupt, Interrupted};
 pub use lock::UpLock;
 pub use ports::{PortArgs, Ports};
 pub use processes::{ServiceProcess, alive, health, log_file, log_size};
-pub use state::{PostgresState, RunState, RunStateError, SideState};
+pub use state::{PostgresState, ReplicaState, RunState, RunStateError, SideState};

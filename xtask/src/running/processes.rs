@@ -18,7 +18,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::log_excerpt::Logged;
 use crate::places::{RunDirectory, create_directory};
 use crate::process::{Pid, command_line, read_pid_file};
-use crate::service::{Binaries, Environment, Service, give_environment};
+use crate::service::{Binaries, Environment, Instance, give_environment};
 
 /// How long a service may take until it is healthy: it connects to one database and binds two ports.
 const HEALTHY_LIMIT: Duration = Duration::from_secs(30);
@@ -36,7 +36,7 @@ const WRAPPER: &str = r#"trap '' HUP; echo $$ > "$1" && shift && exec "$@""#;
 /// A service that this process has started.
 #[derive(Debug)]
 pub struct ServiceProcess {
-    service: Service,
+    instance: Instance,
     child: Child,
     log: PathBuf,
 }
@@ -46,15 +46,15 @@ impl ServiceProcess {
     pub fn start(
         directory: &RunDirectory,
         binaries: &Binaries,
-        service: Service,
+        instance: Instance,
         environment: &Environment,
     ) -> anyhow::Result<ServiceProcess> {
         create_directory(&directory.services(), 0o700)?;
-        let log = log_file(directory, service);
+        let log = log_file(directory, instance);
         let output = File::create(&log).with_context(|| format!("{} can't be written", log.display()))?;
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", WRAPPER, "sh"]).arg(pid_file(directory, service));
-        command.arg(binaries.path(service)).arg("serve");
+        command.args(["-c", WRAPPER, "sh"]).arg(pid_file(directory, instance));
+        command.arg(binaries.path(instance.service())).arg("serve");
         if std::env::var_os("TANDEM_LOG_FORMAT").is_none() {
             // A file is no terminal, and yet people read this one.
             command.env("TANDEM_LOG_FORMAT", "text");
@@ -63,8 +63,13 @@ impl ServiceProcess {
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
         let child = tokio::process::Command::from(command)
             .spawn()
-            .with_context(|| format!("{} can't be started", service.binary()))?;
-        Ok(ServiceProcess { service, child, log })
+            .with_context(|| format!("{} can't be started", instance.label()))?;
+        Ok(ServiceProcess { instance, child, log })
+    }
+
+    /// Which one it is.
+    pub fn instance(&self) -> Instance {
+        self.instance
     }
 
     /// Waits until the service says that it serves. The error shows the end of its log.
@@ -80,7 +85,7 @@ impl ServiceProcess {
             }
             if Instant::now() >= deadline {
                 let waited = HEALTHY_LIMIT.as_secs();
-                let reason = format!("{} is {health} {waited} s after its start", self.service.binary());
+                let reason = format!("{} is {health} {waited} s after its start", self.instance.label());
                 bail!(Logged::new(reason, &self.log, 0));
             }
             tokio::time::sleep(POLL_INTERVAL).await;
@@ -95,20 +100,20 @@ impl ServiceProcess {
 
     /// The log begins anew with each start, so all of it is of this process.
     fn obituary(&self, status: ExitStatus) -> Logged {
-        Logged::new(format!("{} ended by itself ({status})", self.service.binary()), &self.log, 0)
+        Logged::new(format!("{} ended by itself ({status})", self.instance.label()), &self.log, 0)
     }
 }
 
 /// A service's log.
-pub fn log_file(directory: &RunDirectory, service: Service) -> PathBuf {
-    directory.services().join(format!("{}.log", service.short_name()))
+pub fn log_file(directory: &RunDirectory, instance: Instance) -> PathBuf {
+    directory.services().join(format!("{}.log", instance.short_name()))
 }
 
 /// The process of a service, if it is alive.
-pub fn alive(directory: &RunDirectory, service: Service) -> Option<Pid> {
-    let pid = read_pid_file(&pid_file(directory, service))?;
+pub fn alive(directory: &RunDirectory, instance: Instance) -> Option<Pid> {
+    let pid = read_pid_file(&pid_file(directory, instance))?;
     // The id may be somebody else's by now.
-    command_line(pid)?.contains(&format!("{} serve", service.binary())).then_some(pid)
+    command_line(pid)?.contains(&format!("{} serve", instance.service().binary())).then_some(pid)
 }
 
 /// What `grpc.health.v1` says of a server as a whole: `SERVING`, `NOT_SERVING`, or `UNREACHABLE`.
@@ -126,15 +131,15 @@ pub async fn health(address: &str) -> &'static str {
 }
 
 /// Forgets the process id of a service that is gone.
-pub(super) fn forget(directory: &RunDirectory, service: Service) -> anyhow::Result<()> {
-    crate::places::remove_if_there(&pid_file(directory, service)).map_err(Into::into)
+pub(super) fn forget(directory: &RunDirectory, instance: Instance) -> anyhow::Result<()> {
+    crate::places::remove_if_there(&pid_file(directory, instance)).map_err(Into::into)
 }
 
-fn pid_file(directory: &RunDirectory, service: Service) -> PathBuf {
-    directory.services().join(format!("{}.pid", service.short_name()))
+fn pid_file(directory: &RunDirectory, instance: Instance) -> PathBuf {
+    directory.services().join(format!("{}.pid", instance.short_name()))
 }
 
 /// The size of a service's log so far, in bytes.
-pub fn log_size(directory: &RunDirectory, service: Service) -> u64 {
-    fs::metadata(log_file(directory, service)).map_or(0, |found| found.len())
+pub fn log_size(directory: &RunDirectory, instance: Instance) -> u64 {
+    fs::metadata(log_file(directory, instance)).map_or(0, |found| found.len())
 }

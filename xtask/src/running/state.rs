@@ -5,36 +5,54 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::ports::Ports;
 use super::processes::alive;
 use crate::places::{RunDirectory, write_atomically};
-use crate::postgres::{Cluster, Installation, Pair, postmaster};
+use crate::postgres::{Cluster, Installation, Pair, ReplicaNumber, postmaster};
 use crate::seed::DEFAULT_CURRENCY;
-use crate::service::Service;
+use crate::service::Instance;
 
-/// The pair as `up` started it. The file is there from when both services are healthy until `down`.
+/// The pair as `up` started it. The file is there from when all services are healthy until `down`. The first replica
+/// stands where it stood when there was no other; [`RunState::replicas`] gives all.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RunState {
-    /// Which PostgreSQL runs both clusters.
+    /// Which PostgreSQL runs the clusters.
     pub postgres: PostgresState,
     /// Where sales are written.
     pub primary: SideState,
-    /// Where sales are read.
+    /// Where sales are read: the first replica.
     pub replica: SideState,
     /// `host:port` of the command service.
     pub command_address: String,
-    /// `host:port` of the query service.
+    /// `host:port` of the first replica's query service.
     pub query_address: String,
     /// `host:port` of the command service's Prometheus metrics.
     pub command_metrics_address: String,
-    /// `host:port` of the query service's Prometheus metrics.
+    /// `host:port` of its Prometheus metrics.
     pub query_metrics_address: String,
     /// The one currency of its services; what they default to where an older xtask has not written it down.
     #[serde(default = "currency")]
     pub currency: String,
+    /// The replicas beside the first.
+    #[serde(default)]
+    pub further_replicas: Vec<ReplicaState>,
+}
+
+/// A replica and its query service.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReplicaState {
+    /// Which one.
+    pub number: ReplicaNumber,
+    /// Its cluster.
+    pub server: SideState,
+    /// `host:port` of its query service.
+    pub query_address: String,
+    /// `host:port` of that service's Prometheus metrics.
+    pub query_metrics_address: String,
 }
 
 /// The currency that a service started by this process takes: it inherits the variable.
@@ -42,7 +60,7 @@ fn currency() -> String {
     env::var("TANDEM_CURRENCY").unwrap_or_else(|_| DEFAULT_CURRENCY.to_owned())
 }
 
-/// Which PostgreSQL runs both clusters.
+/// Which PostgreSQL runs the clusters.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PostgresState {
     /// Such as `15.18`.
@@ -113,19 +131,52 @@ impl RunState {
             admin_url: cluster.admin_url(),
             data_directory: cluster.data_directory(),
         };
+        let mut replicas = pair.replicas().map(|(number, cluster)| ReplicaState {
+            number,
+            server: side(cluster),
+            query_address: ports.service(Instance::Query(number)).to_string(),
+            query_metrics_address: ports.metrics(Instance::Query(number)).to_string(),
+        });
+        let first = replicas.next().expect("a pair has at least one replica");
         RunState {
             postgres: PostgresState {
                 version: installation.version.to_string(),
                 bin_dir: installation.bin_dir.clone(),
             },
             primary: side(pair.primary()),
-            replica: side(pair.replica()),
-            command_address: ports.command().to_string(),
-            query_address: ports.query().to_string(),
-            command_metrics_address: ports.command_metrics().to_string(),
-            query_metrics_address: ports.query_metrics().to_string(),
+            replica: first.server,
+            command_address: ports.service(Instance::Command).to_string(),
+            query_address: first.query_address,
+            command_metrics_address: ports.metrics(Instance::Command).to_string(),
+            query_metrics_address: first.query_metrics_address,
             currency: currency(),
+            further_replicas: replicas.collect(),
         }
+    }
+
+    /// Every replica, the first one first.
+    pub fn replicas(&self) -> Vec<ReplicaState> {
+        let first = ReplicaState {
+            number: ReplicaNumber::FIRST,
+            server: self.replica.clone(),
+            query_address: self.query_address.clone(),
+            query_metrics_address: self.query_metrics_address.clone(),
+        };
+        std::iter::once(first).chain(self.further_replicas.iter().cloned()).collect()
+    }
+
+    /// One replica; an error that says which there are, where there is none of this number.
+    pub fn replica_of(&self, number: ReplicaNumber) -> anyhow::Result<ReplicaState> {
+        let mut replicas = self.replicas();
+        let count = replicas.len();
+        let found = replicas.iter().position(|replica| replica.number == number);
+        found.map(|place| replicas.swap_remove(place)).with_context(|| {
+            let there = if count == 1 { "one replica".to_owned() } else { format!("{count} replicas") };
+            format!(
+                "the running pair has {there}, and no {}: `cargo xtask down`, then `cargo xtask up --replicas {number}`",
+                number.name()
+            )
+        })
     }
 
     /// Writes it down, readable by the caller alone: it holds passwords.
@@ -135,11 +186,15 @@ impl RunState {
         write_atomically(path, &text, 0o600).map(drop)
     }
 
-    /// Whether both servers and both services are alive.
+    /// Whether every server and every service is alive.
     pub fn runs(&self, directory: &RunDirectory) -> bool {
+        let runs = |replica: &ReplicaState| {
+            postmaster(&replica.server.data_directory).is_some()
+                && alive(directory, Instance::Query(replica.number)).is_some()
+        };
         postmaster(&self.primary.data_directory).is_some()
-            && postmaster(&self.replica.data_directory).is_some()
-            && Service::BOTH.into_iter().all(|service| alive(directory, service).is_some())
+            && alive(directory, Instance::Command).is_some()
+            && self.replicas().iter().all(runs)
     }
 }
 
@@ -161,5 +216,45 @@ mod tests {
         let path = directory.path().join("state.json");
         fs::write(&path, "{").unwrap();
         assert!(matches!(RunState::load_from(&path), Err(RunStateError::Malformed { .. })));
+    }
+
+    /// As it was written before there could be a second replica.
+    const OF_ONE_REPLICA: &str = r#"{
+        "postgres": {"version": "15.18", "bin_dir": "/bin"},
+        "primary": {"port": 1, "admin_url": "postgres://p", "data_directory": "/p"},
+        "replica": {"port": 2, "admin_url": "postgres://r", "data_directory": "/r"},
+        "command_address": "127.0.0.1:3", "query_address": "127.0.0.1:4",
+        "command_metrics_address": "127.0.0.1:5", "query_metrics_address": "127.0.0.1:6", "currency": "USD"
+    }"#;
+
+    #[test]
+    fn a_file_from_before_there_were_several_replicas_has_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        fs::write(&path, OF_ONE_REPLICA).unwrap();
+        let state = RunState::load_from(&path).unwrap();
+        let replicas = state.replicas();
+        assert_eq!((replicas.len(), replicas[0].number, replicas[0].server.port), (1, ReplicaNumber::FIRST, 2));
+        assert_eq!(replicas[0].query_address, "127.0.0.1:4");
+        let second = ReplicaNumber::new(2).unwrap();
+        let error = state.replica_of(second).unwrap_err().to_string();
+        assert!(error.contains("one replica") && error.contains("up --replicas 2"), "{error}");
+    }
+
+    #[test]
+    fn what_is_written_of_several_replicas_is_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        let mut state: RunState = serde_json::from_str(OF_ONE_REPLICA).unwrap();
+        let second = ReplicaNumber::new(2).unwrap();
+        state.further_replicas.push(ReplicaState {
+            number: second,
+            query_address: "127.0.0.1:14".to_owned(),
+            ..state.replica_of(ReplicaNumber::FIRST).unwrap()
+        });
+        state.save(&path).unwrap();
+        let read = RunState::load_from(&path).unwrap();
+        assert_eq!(read.replica_of(second).unwrap().query_address, "127.0.0.1:14");
+        assert_eq!(read.replica_of(ReplicaNumber::FIRST).unwrap().query_address, "127.0.0.1:4");
     }
 }

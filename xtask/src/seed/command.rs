@@ -81,7 +81,8 @@ pub enum Via {
     /// With COPY straight into the primary, constraints live; much faster.
     Copy,
     /// Into both sides of an empty pair at once, keys added after the rows; the fastest. Nobody can read or write sales
-    /// meanwhile; all of them are there at its end, or none. Refused where the primary holds sales.
+    /// meanwhile; all of them are there at its end, or none. Refused where the primary holds sales, or has more than one
+    /// replica.
     Bulk,
 }
 
@@ -128,6 +129,12 @@ impl Target {
             return Ok(Target { command_address, primary_url, replica_url: args.replica_url.clone(), currency: None });
         }
         let state = RunState::load()?;
+        let replicas = state.replicas().len();
+        ensure!(
+            args.via != Via::Bulk || replicas == 1,
+            "a bulk load writes to the primary and one replica, and the running pair has {replicas} replicas: the others \
+             would miss these sales. Use --via copy, which reaches all of them"
+        );
         Ok(Target {
             command_address: Some(state.command_address),
             primary_url: Some(state.primary.admin_url),

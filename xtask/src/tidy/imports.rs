@@ -22,17 +22,18 @@ struct Room {
 
 const WIRE: &[&str] = &["tonic", "prost", "prost_types", "tandem_proto"];
 
-const ROOMS: [Room; 6] = [
+const ROOMS: [Room; 7] = [
     Room {
         name: "domain",
-        rooms: &["grpc", "commit", "import", "store", "freshness", "rollup"],
+        rooms: &["grpc", "commit", "import", "store", "freshness", "rollup", "live"],
         crates: &["sqlx", "tonic", "prost", "prost_types", "tandem_proto"],
     },
-    Room { name: "store", rooms: &["grpc", "commit", "import", "freshness", "rollup"], crates: WIRE },
+    Room { name: "store", rooms: &["grpc", "commit", "import", "freshness", "rollup", "live"], crates: WIRE },
     Room { name: "commit", rooms: &["grpc", "import"], crates: WIRE },
     Room { name: "import", rooms: &["grpc", "commit"], crates: WIRE },
-    Room { name: "freshness", rooms: &["grpc"], crates: WIRE },
-    Room { name: "rollup", rooms: &["grpc"], crates: WIRE },
+    Room { name: "freshness", rooms: &["grpc", "live"], crates: WIRE },
+    Room { name: "rollup", rooms: &["grpc", "live"], crates: WIRE },
+    Room { name: "live", rooms: &["grpc", "rollup"], crates: WIRE },
 ];
 
 /// Only these may name sqlx in a service: the store, and the wiring that opens pools and runs migrations.

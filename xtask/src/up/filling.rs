@@ -16,8 +16,8 @@ const VERIFY_LIMIT: Duration = Duration::from_secs(60);
 /// How many sales a primary gets at first: enough for figures that look like a shop's, made within half a minute.
 const DEFAULT_SALES: u64 = 10_000;
 
-/// Fills a primary that holds no sale, or whose filling was interrupted, and compares both sides; whether they
-/// are equal.
+/// Fills a primary that holds no sale, or whose filling was interrupted, and compares each replica with it; whether
+/// they are equal.
 pub(super) async fn fill_and_verify(
     asked: Option<u64>,
     directory: &RunDirectory,
@@ -25,18 +25,27 @@ pub(super) async fn fill_and_verify(
     interrupt: &Interrupt,
 ) -> anyhow::Result<bool> {
     fill(asked, directory, state, interrupt).await?;
-    let since = Instant::now();
-    let checked = verify::check(&state.primary.admin_url, &state.replica.admin_url, VERIFY_LIMIT);
-    let report = interrupt.or(checked).await?.context("both sides could not be compared")?;
-    if report.equal {
-        let (rows, tables) = (counted(report.rows(), "row"), counted(report.tables.len() as u64, "table"));
-        done(&format!("both sides equal: {rows} in {tables}"), since);
-    } else {
-        progress(&report);
-        failure(&anyhow!("the replica differs from the primary"));
+    let replicas = state.replicas();
+    let mut equal = true;
+    for replica in &replicas {
+        let since = Instant::now();
+        let checked = verify::check(&state.primary.admin_url, &replica.server.admin_url, replica.number, VERIFY_LIMIT);
+        let report = interrupt.or(checked).await?.context("both sides could not be compared")?;
+        let name = replica.number.cluster();
+        if report.equal {
+            let sides = if replicas.len() == 1 { "both sides".to_owned() } else { format!("primary and {name}") };
+            let (rows, tables) = (counted(report.rows(), "row"), counted(report.tables.len() as u64, "table"));
+            done(&format!("{sides} equal: {rows} in {tables}"), since);
+        } else {
+            equal = false;
+            progress(&report);
+            failure(&anyhow!("the {name} differs from the primary"));
+        }
+    }
+    if !equal {
         note(&format!("the pair runs on: {}", verify::AFTER_A_DIFFERENCE));
     }
-    Ok(report.equal)
+    Ok(equal)
 }
 
 async fn fill(

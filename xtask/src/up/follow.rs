@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use crate::places::RunDirectory;
 use crate::running::{log_file, log_size};
-use crate::service::Service;
+use crate::service::Instance;
 use crate::terminal::{dim, progress};
 
 /// How often the logs are read: short enough to feel immediate.
@@ -19,24 +19,27 @@ const INTERVAL: Duration = Duration::from_millis(200);
 const CHUNK_BYTES: u64 = 256 * 1024;
 
 struct Follower {
-    service: Service,
+    instance: Instance,
     file: File,
     rest: Vec<u8>,
 }
 
-/// Copies both logs to standard error, each line marked with its service. Ends only in an error.
-pub(super) async fn follow(directory: &RunDirectory) -> anyhow::Result<Infallible> {
+/// Copies the services' logs to standard error, each line marked with its service. Ends only in an error.
+pub(super) async fn follow(
+    directory: &RunDirectory,
+    services: impl Iterator<Item = Instance>,
+) -> anyhow::Result<Infallible> {
     let mut followers = Vec::new();
-    for service in Service::BOTH {
-        let path = log_file(directory, service);
+    for instance in services {
+        let path = log_file(directory, instance);
         let mut file = File::open(&path).with_context(|| format!("{} can't be read", path.display()))?;
-        file.seek(SeekFrom::Start(log_size(directory, service)))?;
-        followers.push(Follower { service, file, rest: Vec::new() });
+        file.seek(SeekFrom::Start(log_size(directory, instance)))?;
+        followers.push(Follower { instance, file, rest: Vec::new() });
     }
     loop {
         for follower in &mut followers {
             for line in follower.new_lines()? {
-                progress(format_args!("{} {line}", dim(&format!("{:>7} │", follower.service.short_name()))));
+                progress(format_args!("{} {line}", dim(&format!("{:>7} │", follower.instance.short_name()))));
             }
         }
         tokio::time::sleep(INTERVAL).await;
@@ -63,7 +66,7 @@ mod tests {
     fn a_line_is_shown_once_it_is_complete() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         let reader = File::open(file.path()).unwrap();
-        let mut follower = Follower { service: Service::Query, file: reader, rest: Vec::new() };
+        let mut follower = Follower { instance: Instance::Command, file: reader, rest: Vec::new() };
         write!(file, "one\ntw").unwrap();
         assert_eq!(follower.new_lines().unwrap(), ["one"]);
         writeln!(file, "o").unwrap();

@@ -1,7 +1,8 @@
-//! `cargo xtask up`: from nothing to two equal databases and two services, and back on Ctrl-C.
+//! `cargo xtask up`: from nothing to equal databases and their services, and back on Ctrl-C.
 
 mod filling;
 mod follow;
+mod replicas;
 mod starting;
 mod summary;
 
@@ -9,17 +10,18 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
+use futures::future::select_all;
 
 use crate::cli::PostgresArgs;
 use crate::log_excerpt::Logged;
 use crate::places::RunDirectory;
-use crate::postgres::Cluster;
-use crate::running::{Interrupt, Interrupted, PortArgs, Ports, RunState, UpLock, halt};
+use crate::postgres::{Cluster, ReplicaNumber};
+use crate::running::{Interrupt, Interrupted, PortArgs, Ports, RunState, ServiceProcess, UpLock, halt};
 use crate::terminal;
 
 use starting::Started;
 
-/// How often the watch looks whether both servers are alive.
+/// How often the watch looks whether the servers are alive.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a shell reports for a command that Ctrl-C has ended.
@@ -27,8 +29,13 @@ const INTERRUPTED: u8 = 130;
 
 /// How `up` is called.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit code: 0 when the pair ran and was stopped (or runs on, with --detach), \
-    130 when it was interrupted before it ran, 1 otherwise: also when it ran and both sides were not equal.")]
+#[command(
+    after_help = "With several replicas, each is a server of its own with a query service of its own, which answers as replica-1, \
+    replica-2, …: tokens hold on all of them. A token that a reader carries from answer to answer keeps time from running \
+    backwards, whichever answers. Ports of the second are 10 above those of the first, of the third 20.\n\n\
+    Exit code: 0 when the pair ran and was stopped (or runs on, with --detach), \
+    130 when it was interrupted before it ran, 1 otherwise: also when it ran and both sides were not equal."
+)]
 pub struct Args {
     /// Return when the pair runs, and leave it running.
     #[arg(long)]
@@ -36,6 +43,9 @@ pub struct Args {
     /// How many sales an empty primary is filled with; 0 for none [default: 10000].
     #[arg(long)]
     sales: Option<u64>,
+    /// How many replicas, 1 to 4; more than there are adds some [default: those that there are, 1 at first].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(ReplicaNumber::MOST)))]
+    replicas: Option<u8>,
     /// Build the services with optimisations.
     #[arg(long)]
     release: bool,
@@ -55,6 +65,7 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         && (lock.is_none() || !directory.filling_file().exists())
     {
         args.ports.agree_with(&state)?;
+        replicas::agree_with(args.replicas, &state)?;
         tell_of_running(args, &state, lock.is_none());
         return Ok(ExitCode::SUCCESS);
     }
@@ -63,12 +74,13 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let who = holder.map_or_else(String::new, |pid| format!(" (process {})", pid.as_raw_pid()));
         bail!("another `cargo xtask up`{who} is at work on this pair: wait for it, or stop it with `cargo xtask down`");
     }
+    let count = replicas::wanted(args.replicas, directory.path())?;
+    let ports = Ports::new(&args.ports, count)?;
     let interrupt = Interrupt::listen()?;
     let left_over = halt(&directory).await?;
     if !left_over.is_empty() {
         terminal::note(&format!("stopped what an earlier run had left behind: {}", left_over.join(", ")));
     }
-    let ports = Ports::new(&args.ports);
     ports.check_free()?;
     let outcome = start_and_watch(args, &directory, &ports, &interrupt).await;
     // `down` takes the lock's holder for the one that stops the pair, so the lock is held to the end.
@@ -119,15 +131,13 @@ async fn start_and_watch(
 
 /// Shows the services' logs until somebody asks to stop, or a part of the pair ends.
 async fn watch(started: &mut Started, directory: &RunDirectory, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let Started { command, query, pair, .. } = started;
-    let (primary, replica) = (pair.primary(), pair.replica());
+    let Started { services, pair, .. } = started;
+    let shown: Vec<_> = services.iter().map(ServiceProcess::instance).collect();
     tokio::select! {
         () = interrupt.asked() => Ok(()),
-        ended = command.ended() => bail!(ended?),
-        ended = query.ended() => bail!(ended?),
-        obituary = until_gone(primary) => bail!(obituary),
-        obituary = until_gone(replica) => bail!(obituary),
-        failed = follow::follow(directory) => failed.map(|never| match never {}),
+        (ended, ..) = select_all(services.iter_mut().map(|service| Box::pin(service.ended()))) => bail!(ended?),
+        (obituary, ..) = select_all(pair.clusters().map(|cluster| Box::pin(until_gone(cluster)))) => bail!(obituary),
+        failed = follow::follow(directory, shown.into_iter()) => failed.map(|never| match never {}),
     }
 }
 

@@ -4,17 +4,16 @@ use std::time::Instant;
 
 use super::Args;
 use crate::places::RunDirectory;
-use crate::postgres::{Cluster, Pair, PairSpec, READY_LIMIT, ServerUser, locate, wait_until_ready};
+use crate::postgres::{Cluster, Pair, PairSpec, READY_LIMIT, ReplicaNumber, ServerUser, locate, wait_until_ready};
 use crate::running::{Interrupt, Ports, RunState, ServiceProcess};
-use crate::service::{Binaries, Service, serve_environment};
+use crate::service::{Binaries, Instance, serve_environment};
 use crate::terminal::done;
 
 /// A pair whose services are healthy.
 pub(super) struct Started {
     pub pair: Pair,
     pub state: RunState,
-    pub command: ServiceProcess,
-    pub query: ServiceProcess,
+    pub services: Vec<ServiceProcess>,
 }
 
 /// Starts everything. On an error some of it may be running: the caller stops it.
@@ -39,39 +38,59 @@ pub(super) async fn start(
         installation: installation.clone(),
         user,
         primary_port: ports.primary(),
-        replica_port: ports.replica(),
+        replica_ports: ports.replicas(),
         durable: true,
         primary_settings: Vec::new(),
         replica_settings: Vec::new(),
     })?;
-    for cluster in [pair.primary(), pair.replica()] {
+    for cluster in pair.clusters() {
         interrupt.check()?;
         bring_up(cluster).await?;
     }
-    for service in Service::BOTH {
+    for instance in pair.services() {
         let since = Instant::now();
-        interrupt.or(pair.migrate(&binaries, service)).await??;
-        done(&format!("{} migrate", service.binary()), since);
+        interrupt.or(pair.migrate(&binaries, instance)).await??;
+        done(&format!("{} migrate{}", instance.service().binary(), of_further(instance)), since);
     }
-    let since = Instant::now();
-    let tables = interrupt.or(wait_until_ready(pair.replica(), READY_LIMIT)).await??;
-    done(&format!("replication: {tables} tables ready"), since);
-
-    let serve = |service, listen, metrics| {
-        let environment = serve_environment(&pair, service, listen, metrics);
-        ServiceProcess::start(directory, &binaries, service, &environment)
-    };
-    let since = Instant::now();
-    let mut command = serve(Service::Command, ports.command(), ports.command_metrics())?;
-    let mut query = serve(Service::Query, ports.query(), ports.query_metrics())?;
-    interrupt.or(command.wait_until_healthy(ports.command())).await??;
-    done(&format!("{} on {}", Service::Command.binary(), ports.command()), since);
-    interrupt.or(query.wait_until_healthy(ports.query())).await??;
-    done(&format!("{} on {}", Service::Query.binary(), ports.query()), since);
-
+    for (number, replica) in pair.replicas() {
+        let since = Instant::now();
+        let tables = interrupt.or(wait_until_ready(replica, READY_LIMIT)).await??;
+        done(&format!("replication{}: {tables} tables ready", of_further(Instance::Query(number))), since);
+    }
+    let services = serve(&pair, &binaries, directory, ports, interrupt).await?;
     let state = RunState::of(&pair, &installation, ports);
     state.save(&directory.state_file())?;
-    Ok(Started { pair, state, command, query })
+    Ok(Started { pair, state, services })
+}
+
+/// Starts every service, and returns when all are healthy.
+async fn serve(
+    pair: &Pair,
+    binaries: &Binaries,
+    directory: &RunDirectory,
+    ports: &Ports,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Vec<ServiceProcess>> {
+    let since = Instant::now();
+    let start = |instance| {
+        let environment = serve_environment(pair, instance, ports.service(instance), ports.metrics(instance));
+        ServiceProcess::start(directory, binaries, instance, &environment)
+    };
+    let mut services = pair.services().map(start).collect::<anyhow::Result<Vec<_>>>()?;
+    for service in &mut services {
+        let address = ports.service(service.instance());
+        interrupt.or(service.wait_until_healthy(address)).await??;
+        done(&format!("{} on {address}", service.instance().service().binary()), since);
+    }
+    Ok(services)
+}
+
+/// Of which replica, where it is not the first.
+fn of_further(instance: Instance) -> String {
+    match instance {
+        Instance::Query(number) if number != ReplicaNumber::FIRST => format!(" of {}", number.name()),
+        Instance::Command | Instance::Query(_) => String::new(),
+    }
 }
 
 /// Makes a cluster where it is missing, and starts it.

@@ -8,7 +8,7 @@ use tonic::Code;
 
 use super::around::Arrival;
 use super::{Next, Request, Response, Stage, grpc_timeout};
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, OfCaller};
 use crate::settings::ServerSettings;
 use crate::status::with_reason;
 
@@ -32,18 +32,27 @@ impl DeadlineStage {
 
     fn granted(&self, asked: Option<Duration>) -> Duration {
         match asked {
-            // A short time would be all margin, hence never more than a tenth.
-            Some(asked) => asked - MARGIN.min(asked / 10),
+            Some(asked) => asked - margin(asked),
             None => self.default_deadline,
         }
         .min(self.max_deadline)
     }
 }
 
+/// A short time would be all margin, hence never more than a tenth.
+fn margin(asked: Duration) -> Duration {
+    MARGIN.min(asked / 10)
+}
+
 impl Stage for DeadlineStage {
     async fn run(self, mut request: Request, next: impl Next) -> Response {
-        let granted = self.granted(grpc_timeout::of(request.headers()));
-        let deadline = Deadline::at(Arrival::of(&request) + granted);
+        let asked = grpc_timeout::of(request.headers());
+        let arrival = Arrival::of(&request);
+        let deadline = Deadline::at(arrival + self.granted(asked));
+        // Eight digits of hours are too far away for a clock.
+        if let Some(of_caller) = asked.and_then(|asked| arrival.checked_add(asked - margin(asked))) {
+            request.extensions_mut().insert(OfCaller(Deadline::at(of_caller)));
+        }
         request.extensions_mut().insert(deadline);
         match timeout_at(deadline.when(), next.run(request)).await {
             Ok(response) => response,

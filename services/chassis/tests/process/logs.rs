@@ -5,9 +5,11 @@ use std::io::{self, Write};
 use std::sync::Once;
 
 use crate::echo::{PATIENCE, SAY, ask, call, reason, settings, start};
+use serde_json::Value;
+use tandem_chassis::settings::LogFormat;
+use tandem_chassis::telemetry::lines;
 use tonic::Code;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -24,8 +26,8 @@ pub fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         tracing_subscriber::registry()
-            .with(fmt::layer().json().with_writer(|| Lines).with_filter(LevelFilter::INFO))
-            .with(fmt::layer().with_ansi(false).with_writer(|| Text).with_filter(LevelFilter::INFO))
+            .with(lines(LogFormat::Json, false, || Lines).with_filter(LevelFilter::INFO))
+            .with(lines(LogFormat::Text, false, || Text).with_filter(LevelFilter::INFO))
             .init();
     });
 }
@@ -133,9 +135,10 @@ async fn a_command_id_that_a_handler_records_stands_beside_the_callers_request_i
     request.metadata_mut().insert("x-request-id", "till-7".parse().unwrap());
     call(&channel, SAY, request).await.unwrap();
     let json = lines.finished().await;
-    for field in ["\"request_id\":\"till-7\"", "\"command_id\":\"of-the-handler\""] {
-        assert!(json.contains(field), "{field} in {json}");
-    }
+    let line: Value = serde_json::from_str(&json).expect("a line is one JSON object");
+    assert_eq!((&line["level"], &line["message"]), (&"INFO".into(), &"call finished".into()), "{json}");
+    let span = &line["spans"][0];
+    assert_eq!((&span["request_id"], &span["command_id"]), (&"till-7".into(), &"of-the-handler".into()), "{json}");
     let text = finished_as_text().await;
     for field in ["request_id=\"till-7\"", "command_id=\"of-the-handler\""] {
         assert!(text.contains(field), "{field} in {text}");

@@ -35,8 +35,9 @@ pub async fn write(connection: &mut LaneConnection, commands: &[Command], patien
                 Some(culprit) => {
                     let place = part.remove(culprit);
                     let named = timeout(SILENCE, store::name_culprit(connection, &commands[place], error)).await;
-                    is_sound = named.is_ok();
-                    answers[place] = Some(Err(named.unwrap_or_else(|_| DatabaseError::away().into())));
+                    let named = named.unwrap_or_else(|_| DatabaseError::away().into());
+                    is_sound = !is_end_of_connection(&named);
+                    answers[place] = Some(Err(named));
                     parts.extend(Some(part).filter(|rest| !rest.is_empty()));
                 }
                 None => {

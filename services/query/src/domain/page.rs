@@ -2,23 +2,21 @@
 
 use std::{fmt, str::FromStr};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
-use sha2::{Digest as _, Sha256};
+use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use super::{
     fault::Fault,
     filter::TransactionFilter,
-    limits::{MAX_PAGE_ITEMS, MAX_PAGE_TOKEN},
+    limits::MAX_PAGE_ITEMS,
+    page_token::{QuestionHash, QuestionHasher, open, seal},
     range::Range,
     sale::Sale,
 };
 
-/// Of the hash of a question, and of a token's checksum.
-const HASH: usize = 8;
-/// Question, time, id.
-const BODY: usize = HASH + 8 + 16;
+/// Time, id.
+const BODY: usize = 8 + 16;
 
 /// Behind which sale a page begins.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -62,7 +60,7 @@ pub fn sales_that_fit(size: i32, item_counts: impl Iterator<Item = i64>) -> usiz
 /// A cursor together with the question that it belongs to. Opaque to callers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PageToken {
-    question: [u8; HASH],
+    question: QuestionHash,
     cursor: Cursor,
 }
 
@@ -80,12 +78,10 @@ impl PageToken {
 
 impl fmt::Display for PageToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = Vec::with_capacity(BODY + HASH);
-        bytes.extend(self.question);
-        bytes.extend(self.cursor.transaction_time.timestamp_micros().to_be_bytes());
-        bytes.extend(self.cursor.transaction_id.as_bytes());
-        bytes.extend(hash(Sha256::new().chain_update(&bytes)));
-        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+        let mut body = Vec::with_capacity(BODY);
+        body.extend(self.cursor.transaction_time.timestamp_micros().to_be_bytes());
+        body.extend(self.cursor.transaction_id.as_bytes());
+        f.write_str(&seal(self.question, &body))
     }
 }
 
@@ -93,46 +89,29 @@ impl FromStr for PageToken {
     type Err = Fault;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() > MAX_PAGE_TOKEN {
-            return Err(Fault::NotAPageToken);
-        }
-        parse(text).ok_or(Fault::NotAPageToken)
+        let (question, body) = open::<BODY>(text)?;
+        let cursor = || {
+            let (time, id) = body.split_first_chunk::<8>()?;
+            let transaction_time = DateTime::from_timestamp_micros(i64::from_be_bytes(*time))?;
+            Some(Cursor { transaction_time, transaction_id: Uuid::from_slice(id).ok()? })
+        };
+        Ok(Self { question, cursor: cursor().ok_or(Fault::NotAPageToken)? })
     }
 }
 
-fn parse(text: &str) -> Option<PageToken> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-    let (body, sum) = bytes.split_last_chunk::<HASH>()?;
-    if hash(Sha256::new().chain_update(body)) != *sum {
-        return None;
-    }
-    let (question, body) = body.split_first_chunk::<HASH>()?;
-    let (time, id) = body.split_first_chunk::<8>()?;
-    let transaction_time = DateTime::from_timestamp_micros(i64::from_be_bytes(*time))?;
-    let transaction_id = Uuid::from_slice(id).ok()?;
-    Some(PageToken { question: *question, cursor: Cursor { transaction_time, transaction_id } })
-}
-
-fn question(range: Option<Range>, filter: &TransactionFilter) -> [u8; HASH] {
-    // Lengths stand before lists, so that no two questions make the same bytes.
-    let mut hasher = Sha256::new().chain_update([u8::from(range.is_some())]);
-    for moment in range.iter().flat_map(|range| [range.start(), range.end()]) {
-        hasher.update(moment.timestamp_micros().to_be_bytes());
-    }
-    for list in [&filter.store_ids, &filter.cashier_ids, &filter.customer_ids] {
-        hasher.update(list.len().to_be_bytes());
-        list.iter().for_each(|id| hasher.update(id.to_be_bytes()));
-    }
-    for method in &filter.payment_methods {
-        hasher.update(method.len().to_be_bytes());
-        hasher.update(method);
-    }
-    hash(hasher)
-}
-
-fn hash(hasher: Sha256) -> [u8; HASH] {
-    let digest = hasher.finalize();
-    std::array::from_fn(|index| digest[index])
+fn question(range: Option<Range>, filter: &TransactionFilter) -> QuestionHash {
+    let amount = |hasher: QuestionHasher, amount: Decimal| hasher.text(&amount.normalize().to_string());
+    QuestionHasher::new("sales")
+        .optional(range, QuestionHasher::range)
+        .ids(&filter.store_ids)
+        .ids(&filter.cashier_ids)
+        .ids(&filter.customer_ids)
+        .texts(&filter.payment_methods)
+        .texts(&filter.categories)
+        .texts(&filter.product_codes)
+        .optional(filter.min_total_amount, amount)
+        .optional(filter.max_total_amount, amount)
+        .finish()
 }
 
 #[cfg(test)]
@@ -159,9 +138,28 @@ mod tests {
         let moved = TransactionFilter { cashier_ids: vec![1, 2], ..TransactionFilter::default() };
         let split = TransactionFilter { store_ids: vec![1], cashier_ids: vec![2], ..TransactionFilter::default() };
         let range = Range::new(DateTime::UNIX_EPOCH, cursor().transaction_time).ok();
-        for (range, filter) in [(None, &moved), (None, &split), (None, &TransactionFilter::default()), (range, &filter)]
-        {
-            assert_eq!(token.cursor(range, filter), Err(Fault::OtherQuestion));
+        let with = |change: &dyn Fn(&mut TransactionFilter)| {
+            let mut changed = filter.clone();
+            change(&mut changed);
+            changed
+        };
+        let others = [
+            moved,
+            split,
+            TransactionFilter::default(),
+            with(&|filter| filter.payment_methods = vec!["cash".to_owned()]),
+            with(&|filter| filter.categories = vec!["cash".to_owned()]),
+            with(&|filter| filter.product_codes = vec!["cash".to_owned()]),
+            with(&|filter| filter.min_total_amount = Some(1.into())),
+            with(&|filter| filter.max_total_amount = Some(1.into())),
+        ];
+        assert_eq!(token.cursor(range, &filter), Err(Fault::OtherQuestion));
+        for (number, other) in others.iter().enumerate() {
+            assert_eq!(token.cursor(None, other), Err(Fault::OtherQuestion), "{other:?}");
+            let token = PageToken::new(cursor(), None, other);
+            for (another, question) in others.iter().enumerate() {
+                assert_eq!(token.cursor(None, question).is_ok(), number == another, "{other:?} {question:?}");
+            }
         }
     }
 

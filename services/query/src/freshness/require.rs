@@ -6,7 +6,7 @@ use tandem_chassis::{database::DatabaseError, deadline::Deadline};
 use tandem_replication::Position;
 use tokio::{sync::watch, time::timeout};
 
-use super::{PrimaryClock, watcher::Interest};
+use super::{PrimaryClock, caught_up::CaughtUp, watcher::Interest};
 use crate::{
     domain::Consistency,
     store::{Applied, Primary},
@@ -50,6 +50,18 @@ pub struct Observed {
     pub staleness: Option<Duration>,
 }
 
+impl Observed {
+    /// The same of a replica that has been seen at `reached`, or beyond. What it says may go back when its apply worker
+    /// starts anew; what it shows does not.
+    fn not_before(mut self, reached: Position) -> Self {
+        let known = self.applied.position.filter(|known| known.identity == reached.identity);
+        if let Some(known) = known {
+            self.applied.position = Some(Position { lsn: known.lsn.max(reached.lsn), ..known });
+        }
+        self
+    }
+}
+
 /// What is known of the replica's freshness.
 #[derive(Clone)]
 pub struct Freshness {
@@ -57,6 +69,7 @@ pub struct Freshness {
     interest: Interest,
     primary: Option<Primary>,
     clock: PrimaryClock,
+    caught_up: CaughtUp,
 }
 
 impl Freshness {
@@ -65,8 +78,9 @@ impl Freshness {
         interest: Interest,
         primary: Option<Primary>,
         clock: PrimaryClock,
+        caught_up: CaughtUp,
     ) -> Self {
-        Self { applied, interest, primary, clock }
+        Self { applied, interest, primary, clock, caught_up }
     }
 
     /// The clock that staleness is measured by.
@@ -74,10 +88,42 @@ impl Freshness {
         self.clock.clone()
     }
 
-    /// Waits until every snapshot taken from now on is as fresh as asked, but not beyond the deadline.
-    pub async fn require(&self, consistency: Consistency, deadline: Deadline) -> Result<Observed, FreshnessError> {
+    /// How stale the replica is now, by its newest watermark or by what the primary itself has said, whichever is less:
+    /// while no command service runs nobody writes watermarks, and nothing is missing. `None` while neither is known.
+    pub fn staleness(&self) -> Option<Duration> {
+        let by_watermark = self.observe(*self.applied.borrow()).staleness;
+        by_watermark.into_iter().chain(self.caught_up.since().map(|since| since.elapsed())).min()
+    }
+
+    /// How far the replica is, whenever that is known to have changed.
+    pub fn applied(&self) -> watch::Receiver<Applied> {
+        self.applied.clone()
+    }
+
+    /// How far the replica is, as far as is known.
+    pub fn now(&self) -> Observed {
+        self.observe(*self.applied.borrow())
+    }
+
+    /// Waits until every snapshot taken from now on is as fresh as asked, and shows everything before each position that the
+    /// call `carried`, but not beyond the deadline.
+    pub async fn require(
+        &self,
+        consistency: Consistency,
+        carried: &[Position],
+        deadline: Deadline,
+    ) -> Result<Observed, FreshnessError> {
+        // First what once reached stays so: a staleness is to be right when the wait ends.
+        for wanted in carried {
+            self.reach(*wanted, deadline).await?;
+        }
+        let observed = self.require_one(consistency, deadline).await?;
+        Ok(carried.iter().copied().fold(observed, Observed::not_before))
+    }
+
+    async fn require_one(&self, consistency: Consistency, deadline: Deadline) -> Result<Observed, FreshnessError> {
         match consistency {
-            Consistency::Any => Ok(self.observe(*self.applied.borrow())),
+            Consistency::Any => Ok(self.now()),
             Consistency::AtLeast(wanted) => self.reach(wanted, deadline).await,
             Consistency::MaxStaleness(most) => {
                 let fresh = |seen: &Observed| seen.staleness.is_some_and(|staleness| staleness <= most);
@@ -154,7 +200,7 @@ fn compare(applied: Position, wanted: Position) -> Option<Result<(), FreshnessEr
 mod tests {
     use tandem_replication::{Lsn, SystemIdentity};
 
-    use super::{FreshnessError, Position, compare};
+    use super::{Applied, FreshnessError, Observed, Position, compare};
 
     fn position(system_identifier: i64, timeline: i32, lsn: u64) -> Position {
         Position { identity: SystemIdentity { system_identifier, timeline }, lsn: Lsn::new(lsn) }
@@ -166,6 +212,17 @@ mod tests {
         assert!(matches!(compare(applied, position(7, 2, 100)), Some(Ok(()))));
         assert!(compare(applied, position(7, 2, 101)).is_none());
         assert!(matches!(compare(applied, position(8, 2, 1)), Some(Err(FreshnessError::OtherSystem))));
+    }
+
+    #[test]
+    fn what_was_reached_is_not_forgotten_when_the_worker_says_less() {
+        let seen = |position| Observed { applied: Applied { position, ..Applied::default() }, staleness: None };
+        let after = |position, reached| seen(position).not_before(reached).applied.position;
+        assert_eq!(after(Some(position(7, 1, 80)), position(7, 1, 100)), Some(position(7, 1, 100)));
+        assert_eq!(after(Some(position(7, 1, 120)), position(7, 1, 100)), Some(position(7, 1, 120)));
+        // Nothing is claimed of a replica that copies tables, and nothing of another history.
+        assert_eq!(after(None, position(7, 1, 100)), None);
+        assert_eq!(after(Some(position(7, 2, 80)), position(7, 1, 100)), Some(position(7, 2, 80)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use metrics::gauge;
@@ -17,7 +17,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Freshness, PrimaryClock};
+use super::{Freshness, PrimaryClock, caught_up::CaughtUp};
 use crate::store::{Applied, Primary, Replica};
 
 /// Between looks while somebody waits: about what one look costs, and well below what a caller notices.
@@ -71,6 +71,7 @@ pub struct Watcher {
     applied: watch::Sender<Applied>,
     interest: Interest,
     clock: PrimaryClock,
+    caught_up: CaughtUp,
 }
 
 impl Watcher {
@@ -80,8 +81,9 @@ impl Watcher {
         let (sender, receiver) = watch::channel(Applied::default());
         let interest = Interest::default();
         let clock = PrimaryClock::default();
-        let freshness = Freshness::new(receiver, interest.clone(), primary.clone(), clock.clone());
-        (Self { replica, primary, applied: sender, interest, clock }, freshness)
+        let caught_up = CaughtUp::default();
+        let freshness = Freshness::new(receiver, interest.clone(), primary.clone(), clock.clone(), caught_up.clone());
+        (Self { replica, primary, applied: sender, interest, clock, caught_up }, freshness)
     }
 
     /// Looks until shutdown.
@@ -103,6 +105,7 @@ impl Watcher {
                     }
                     failing = false;
                     publish(&self.applied, applied);
+                    self.caught_up.replica_is_at(applied);
                     self.export_staleness();
                 }
                 Err(error) => {
@@ -128,10 +131,12 @@ impl Watcher {
     async fn export_lag(&self) {
         let Some(primary) = &self.primary else { return std::future::pending().await };
         loop {
+            let asked = Instant::now();
             // Without an answer the gauge is not a number: an old figure would look like a healthy one.
             let lag = match primary.position_with_clock(Deadline::after(LOOK_TIMEOUT)).await {
                 Ok((position, ahead)) => {
                     self.clock.is_ahead(ahead);
+                    self.caught_up.primary_was_at(position, asked);
                     lag_bytes(position, *self.applied.borrow())
                 }
                 Err(error) => {

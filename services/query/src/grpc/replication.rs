@@ -1,12 +1,13 @@
-//! `ReplicationService`: publication, subscription, slot and lag in one answer.
+//! `ReplicationService`: publication, subscription, slots and lag in one answer.
 
 use std::collections::BTreeMap;
 
 use tandem_chassis::{database::DatabaseError, deadline::Deadline};
 use tandem_proto::{
     sales::query::v1::{
-        GetReplicationStatusRequest, GetReplicationStatusResponse, PrimaryState, Publication, ReplicatedTable,
-        ReplicationLag, ReplicationSlot, Subscription, TableState, replication_service_server::ReplicationService,
+        GetReplicationStatusRequest, GetReplicationStatusResponse, PrimaryState, Publication, ReplicaOfPrimary,
+        ReplicatedTable, ReplicationLag, ReplicationSlot, RollupState, Subscription, TableState,
+        replication_service_server::ReplicationService,
     },
     time::to_timestamp,
 };
@@ -16,12 +17,15 @@ use tonic::{Request, Response, Status};
 use super::{encode, status};
 use crate::{
     freshness::{PrimaryClock, lag_bytes},
-    store::{Applied, Primary, PrimaryStatus, Replica},
+    store::{Applied, Primary, PrimaryStatus, Replica, fold::Backlog},
 };
 
 /// Of the call's time, how much a primary that does not answer may take: the replica's half is worth an answer of its
 /// own.
 const PATIENCE_WITH_PRIMARY: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How long sales that somebody has locked may hold up the rest of the answer.
+const PATIENCE_WITH_ROLLUPS: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Tells how replication is doing.
 pub struct Replication {
@@ -50,6 +54,18 @@ impl Replication {
             }
         }
     }
+
+    /// `None` while sales are locked, or too many to be counted in that time.
+    async fn ask_for_rollups(&self, deadline: Deadline) -> Option<Backlog> {
+        let patience = PATIENCE_WITH_ROLLUPS.min(deadline.remaining() / 2);
+        let counted = self.replica.backlog(Deadline::after(patience)).await;
+        counted
+            .inspect_err(|error| {
+                let error: &DatabaseError = error;
+                tracing::info!(error = error as &dyn std::error::Error, "the backlog of the rollups can't be counted");
+            })
+            .ok()
+    }
 }
 
 #[tonic::async_trait]
@@ -61,13 +77,16 @@ impl ReplicationService for Replication {
         let deadline = Deadline::of(request.extensions());
         let (primary_state, primary) = self.ask_primary(deadline).await;
         let (applied, subscription) = self.replica.status(deadline).await.map_err(status::of)?;
+        let rollups = self.ask_for_rollups(deadline).await;
         Ok(Response::new(GetReplicationStatusResponse {
             replica_name: self.replica_name.clone(),
             tables: tables(primary.as_ref(), subscription.as_ref()),
             lag: Some(lag(primary.as_ref(), applied, &self.clock)),
             publication: primary.as_ref().and_then(|primary| primary.publication.as_ref()).map(publication),
+            replicas: primary.as_ref().map(replicas).unwrap_or_default(),
             slot: primary.and_then(|primary| primary.slot).map(slot),
             subscription: subscription.map(self::subscription),
+            rollups: rollups.map(self::rollups),
             primary_state: primary_state.into(),
         }))
     }
@@ -104,6 +123,14 @@ fn lag(primary: Option<&PrimaryStatus>, applied: Applied, clock: &PrimaryClock) 
     }
 }
 
+fn rollups(backlog: Backlog) -> RollupState {
+    RollupState {
+        backlog_sales: backlog.sales,
+        sweeping: backlog.is_sweeping,
+        folded_at: Some(to_timestamp(backlog.folded_at)),
+    }
+}
+
 fn publication(publication: &replication::Publication) -> Publication {
     Publication {
         name: publication.name.clone(),
@@ -126,6 +153,20 @@ fn subscription(subscription: replication::Subscription) -> Subscription {
         apply_errors: subscription.apply_errors,
         sync_errors: subscription.sync_errors,
     }
+}
+
+/// Everyone who reads from the primary as a replica does, whoever answers.
+fn replicas(primary: &PrimaryStatus) -> Vec<ReplicaOfPrimary> {
+    let own = primary.slot.as_ref().map(|slot| &slot.name);
+    let replica = |found: &replication::Slot| {
+        let lag = found.confirmed_flush_lsn.map(|confirmed| primary.position.lsn.bytes_since(confirmed));
+        ReplicaOfPrimary {
+            lag_bytes: lag.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+            answered: own == Some(&found.name),
+            slot: Some(slot(found.clone())),
+        }
+    };
+    primary.replicas.iter().map(replica).collect()
 }
 
 fn slot(slot: replication::Slot) -> ReplicationSlot {

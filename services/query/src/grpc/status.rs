@@ -1,10 +1,10 @@
 //! The only place where an error becomes a Status.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tandem_chassis::{
     database::DatabaseError,
-    status::{RETRY_DELAY, WrongField, invalid_fields, of_database, with_reason},
+    status::{RETRY_DELAY, WrongField, invalid_fields, of_database, retryable, with_reason, with_source},
 };
 use tandem_proto::{agreed::ERROR_DOMAIN, sales::query::v1::ReadState};
 use tandem_replication::Position;
@@ -14,8 +14,12 @@ use uuid::Uuid;
 
 use super::encode;
 use crate::{
-    domain::Violation,
+    domain::{
+        TooManySeries, Violation,
+        limits::{MAX_POINTS, MAX_SERIES},
+    },
     freshness::{FreshnessError, Observed, lag_bytes},
+    live::WatchEnd,
 };
 
 const SALE: &str = "sales.v1.SalesTransaction";
@@ -52,20 +56,50 @@ pub fn no_sale(transaction_id: Uuid, read_state: Option<&ReadState>) -> Status {
     status
 }
 
-/// The replica is not as fresh as was asked.
-pub fn not_fresh(error: FreshnessError) -> Status {
+/// What was asked for is more than an answer holds, which only its figures show: a retry changes nothing.
+pub fn too_many_series(error: TooManySeries) -> Status {
+    let known =
+        [("steps", error.steps), ("groups", error.groups), ("max_groups", MAX_SERIES), ("max_points", MAX_POINTS)];
+    let metadata: HashMap<_, _> = known.into_iter().map(|(name, value)| (name.to_owned(), value.to_string())).collect();
+    let details = ErrorDetails::with_error_info("TOO_MANY_POINTS", ERROR_DOMAIN, metadata);
+    Status::with_error_details(Code::FailedPrecondition, error.to_string(), details)
+}
+
+/// The replica of this name is not as fresh as was asked.
+pub fn not_fresh(error: FreshnessError, replica_name: &str) -> Status {
     match error {
         FreshnessError::OtherSystem => refused(&error, "TOKEN_OF_ANOTHER_SYSTEM"),
         FreshnessError::OtherTimeline => refused(&error, "TOKEN_OF_ANOTHER_TIMELINE"),
         FreshnessError::PrimaryNotConfigured => refused(&error, "PRIMARY_NOT_CONFIGURED"),
         FreshnessError::Primary(error) => of_database(ERROR_DOMAIN, error),
         FreshnessError::Behind { observed, wanted } => {
-            let metadata = how_far(observed, wanted);
+            let mut metadata = how_far(observed, wanted);
+            metadata.insert("replica_name".to_owned(), replica_name.to_owned());
             let mut details = ErrorDetails::with_error_info("REPLICA_BEHIND", ERROR_DOMAIN, metadata);
             details.set_retry_info(Some(RETRY_DELAY));
             let message =
                 "the replica did not become as fresh as asked before the deadline; try again, or ask for less";
             Status::with_error_details(Code::Unavailable, message, details)
+        }
+    }
+}
+
+/// Why a stream did not begin, or ended. What failed in the replica is logged where it failed.
+pub fn watch_ended(end: WatchEnd) -> Status {
+    let refused = |code, reason| with_reason(code, &end.to_string(), ERROR_DOMAIN, reason);
+    match &end {
+        WatchEnd::Expired => refused(Code::OutOfRange, "WATCH_TOKEN_EXPIRED"),
+        WatchEnd::AnotherReplica => refused(Code::FailedPrecondition, "WATCH_TOKEN_OF_ANOTHER_REPLICA"),
+        WatchEnd::Truncated => refused(Code::Aborted, "TRUNCATED"),
+        WatchEnd::TooSlow => refused(Code::ResourceExhausted, "WATCHER_TOO_SLOW"),
+        WatchEnd::TooMany => retryable(Code::ResourceExhausted, &end.to_string(), ERROR_DOMAIN, "TOO_MANY_WATCHERS"),
+        WatchEnd::DeadlineExceeded => refused(Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+        WatchEnd::ShuttingDown => retryable(Code::Unavailable, &end.to_string(), ERROR_DOMAIN, "SHUTTING_DOWN"),
+        WatchEnd::Panicked => of(DatabaseError::WorkPanicked),
+        WatchEnd::Database(error) => {
+            let message = "the database is unavailable; try again later";
+            let status = retryable(Code::Unavailable, message, ERROR_DOMAIN, "DATABASE_UNAVAILABLE");
+            with_source(status, Arc::clone(error))
         }
     }
 }

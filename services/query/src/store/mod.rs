@@ -3,23 +3,25 @@
 //! | file | question |
 //! | --- | --- |
 //! | [`sale`] | one sale, or a page of them |
-//! | [`summary`] | key figures of a range |
-//! | [`series`] | the same, day by day |
-//! | [`top_products`] | the products that sold best |
+//! | [`changes`] | what became of sales between two horizons |
+//! | [`fold`] | taking sales into the rollups |
+//! | [`figures`] | figures of many sales, by step and group |
+//! | [`product_labels`] | what products are called |
 //! | [`replication`] | how far the replica is, and how replication is doing |
 //! | [`migrate`] | schema and roles of the replica |
 //! | [`subscribe`] | its subscription |
 //! | [`slot`] | the slot on the primary that the subscription uses |
 
+pub mod changes;
+pub mod figures;
+pub mod fold;
 mod migrate;
+mod product_labels;
 mod replica;
 mod replication;
 mod sale;
-mod series;
 mod slot;
 mod subscribe;
-mod summary;
-mod top_products;
 
 pub use migrate::{MigrateError, migrate};
 pub use replica::{Answered, Replica};

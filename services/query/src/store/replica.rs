@@ -1,6 +1,7 @@
 //! The replica, as this service uses it: each question is answered from one snapshot.
 
-use futures::FutureExt as _;
+use futures::{FutureExt as _, future::BoxFuture};
+use sqlx::PgConnection;
 use tandem_chassis::{
     database::{Database, DatabaseError},
     deadline::Deadline,
@@ -9,10 +10,15 @@ use tandem_replication::{Position, Subscription};
 use uuid::Uuid;
 
 use super::{
+    figures,
+    fold::{Backlog, MAX_CHANGED},
+    product_labels,
     replication::{self, Applied},
-    sale, series, summary, top_products,
+    sale,
 };
-use crate::domain::{Page, Point, Product, Range, Ranking, Sale, SalesFilter, SalesPage, Summary, TransactionFilter};
+use crate::domain::{
+    Cell, FiguresQuestion, Page, Product, Range, Ranking, Sale, SalesPage, TransactionFilter, best_products,
+};
 
 /// The replica's database.
 #[derive(Clone)]
@@ -71,26 +77,36 @@ impl Replica {
         ask!(self, deadline, connection => sale::page(connection, range, &filter, &page))
     }
 
-    /// Key figures of a range.
-    pub async fn summary(&self, range: Range, filter: SalesFilter, deadline: Deadline) -> Result<Summary> {
-        ask!(self, deadline, connection => summary::of(connection, range, &filter))
+    /// Figures by step and group, in no order.
+    pub async fn figures(&self, question: FiguresQuestion, deadline: Deadline) -> Result<Vec<Cell>> {
+        ask!(self, deadline, connection => figures::of(connection, &question))
     }
 
-    /// Key figures of a range, day by day, without gaps.
-    pub async fn daily(&self, range: Range, filter: SalesFilter, deadline: Deadline) -> Result<Vec<Point>> {
-        ask!(self, deadline, connection => series::daily(connection, range, &filter))
-    }
-
-    /// The products that sold best, best first.
+    /// The products that sold best, best first, out of figures that are grouped by product.
     pub async fn top_products(
         &self,
-        range: Range,
-        filter: SalesFilter,
+        question: FiguresQuestion,
         ranking: Ranking,
-        limit: i32,
+        limit: usize,
         deadline: Deadline,
     ) -> Result<Vec<Product>> {
-        ask!(self, deadline, connection => top_products::of(connection, range, &filter, ranking, limit))
+        ask!(self, deadline, connection => async {
+            let best = best_products(figures::of(&mut *connection, &question).await?, ranking, limit);
+            let codes: Vec<_> = best.iter().map(|(product_code, _)| product_code.clone()).collect();
+            let labels = product_labels::of(&mut *connection, &codes).await?;
+            Ok::<_, sqlx::Error>(Product::labelled(best, labels))
+        })
+    }
+
+    /// Runs a question that says itself what its snapshot shows.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        deadline: Deadline,
+        question: impl for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, std::result::Result<T, DatabaseError>>
+        + Send
+        + 'static,
+    ) -> std::result::Result<T, DatabaseError> {
+        self.database.read(deadline, question).await
     }
 
     /// How far the replica is now.
@@ -117,6 +133,13 @@ impl Replica {
                 }
                 .boxed()
             })
+            .await
+    }
+
+    /// How far the rollups are behind. Looks at the sales, and so waits for whoever locks them.
+    pub async fn backlog(&self, deadline: Deadline) -> std::result::Result<Backlog, DatabaseError> {
+        self.database
+            .read(deadline, |connection| async move { Ok(Backlog::current(connection, MAX_CHANGED).await?) }.boxed())
             .await
     }
 }

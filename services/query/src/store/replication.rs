@@ -97,6 +97,8 @@ pub struct PrimaryStatus {
     pub publication: Option<Publication>,
     /// The slot of this replica.
     pub slot: Option<Slot>,
+    /// The slots of all replicas, in the order of their names.
+    pub replicas: Vec<Slot>,
 }
 
 impl Primary {
@@ -115,7 +117,7 @@ impl Primary {
         self.database.read(deadline, |connection| Position::current_with_clock(connection).err_into().boxed()).await
     }
 
-    /// Position, publication and slot.
+    /// Position, publication and slots.
     pub async fn status(&self, deadline: Deadline) -> Result<PrimaryStatus, DatabaseError> {
         let slot = self.slot.clone();
         self.database
@@ -124,7 +126,8 @@ impl Primary {
                     Ok(PrimaryStatus {
                         position: Position::current(&mut *connection).await?,
                         publication: Publication::find(&mut *connection, PUBLICATION).await?,
-                        slot: Slot::find(connection, &slot).await?,
+                        slot: Slot::find(&mut *connection, &slot).await?,
+                        replicas: Slot::of_replicas(connection).await?,
                     })
                 }
                 .boxed()

@@ -3,7 +3,7 @@ with page as (
     select
         transaction_id, transaction_time, cashier_id, store_id, payment_method, total_amount, total_discount,
         customer_id, created_at, updated_at, version
-    from sales.sales_transaction
+    from sales.sales_transaction as sale
     where
         ($1::timestamptz is null or transaction_time >= $1)
         and ($2::timestamptz is null or transaction_time < $2)
@@ -11,9 +11,25 @@ with page as (
         and (cardinality($4::integer[]) = 0 or cashier_id = any($4))
         and (cardinality($5::integer[]) = 0 or customer_id = any($5))
         and (cardinality($6::text[]) = 0 or payment_method = any($6))
-        and ($7::timestamptz is null or (transaction_time, transaction_id) < ($7, $8::uuid))
+        and (
+            cardinality($7::text[]) = 0
+            or exists (
+                select from sales.sales_item as item
+                where item.transaction_id = sale.transaction_id and item.category = any($7)
+            )
+        )
+        and (
+            cardinality($8::text[]) = 0
+            or exists (
+                select from sales.sales_item as item
+                where item.transaction_id = sale.transaction_id and item.product_code = any($8)
+            )
+        )
+        and ($9::numeric is null or total_amount >= $9)
+        and ($10::numeric is null or total_amount <= $10)
+        and ($11::timestamptz is null or (transaction_time, transaction_id) < ($11, $12::uuid))
     order by transaction_time desc, transaction_id desc
-    limit $9
+    limit $13
 )
 select
     page.transaction_id, page.transaction_time, page.cashier_id, page.store_id, page.payment_method,

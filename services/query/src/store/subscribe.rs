@@ -99,7 +99,7 @@ async fn exists(admin: &mut PgConnection, subscription: &str) -> Result<bool, sq
 }
 
 /// Values travel as they are stored: no side has to write or read numbers as text. Both sides' columns have the same types,
-/// which this asks for.
+/// which this asks for. Large transactions travel while they run.
 ///
 /// In one transaction with the end of the slot's reservation: from now on the slot is the subscription's.
 async fn create(admin: &mut PgConnection, subscription: &str, upstream: &Upstream) -> Result<(), sqlx::Error> {
@@ -108,7 +108,8 @@ async fn create(admin: &mut PgConnection, subscription: &str, upstream: &Upstrea
         r#"
         select format(
             'create subscription %I connection %L publication %I
-            with (create_slot = false, slot_name = %L, copy_data = true, disable_on_error = false, binary = true)',
+            with (create_slot = false, slot_name = %L, copy_data = true, disable_on_error = false, binary = true,
+            streaming = on)',
             $1::text, $2::text, $3::text, $1::text
         ) as "statement!"
         "#,
@@ -129,7 +130,7 @@ async fn refresh(admin: &mut PgConnection, subscription: &str, upstream: &Upstre
         r#"
         select
             format('alter subscription %I connection %L', $1::text, $2::text) as "connect!",
-            format('alter subscription %I set (binary = true)', $1::text) as "send_binary!",
+            format('alter subscription %I set (binary = true, streaming = on)', $1::text) as "transfer!",
             format('alter subscription %I enable', $1::text) as "enable!",
             format('alter subscription %I refresh publication', $1::text) as "refresh!"
         "#,
@@ -138,7 +139,7 @@ async fn refresh(admin: &mut PgConnection, subscription: &str, upstream: &Upstre
     )
     .fetch_one(&mut *admin)
     .await?;
-    for statement in [statements.connect, statements.send_binary, statements.enable, statements.refresh] {
+    for statement in [statements.connect, statements.transfer, statements.enable, statements.refresh] {
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *admin).await?;
     }
     Ok(())

@@ -8,6 +8,7 @@ mod call;
 mod closed;
 mod open;
 mod process;
+pub mod reads;
 mod sale;
 mod tally;
 
@@ -20,7 +21,7 @@ use anyhow::Context;
 
 pub use call::CALL_TIMEOUT;
 pub use process::Generator;
-pub use sale::{CASHIERS, CUSTOMERS, LINES, MOST_PIECES, PAYMENT_METHOD, STORE_THAT_IS_REFUSED, STORES};
+pub use sale::{CASHIERS, CUSTOMERS, LINES, MOST_PIECES, PAYMENT_METHOD, Requests, STORE_THAT_IS_REFUSED, STORES};
 pub use tally::Tally;
 
 /// How the generator works: by these flags it is called as a process.

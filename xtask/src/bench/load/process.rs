@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::{Args, CALL_TIMEOUT, Tally};
+use super::{Args, CALL_TIMEOUT, Tally, reads};
 
 /// Beyond its time and the longest call, a generator needs to start, to connect and to end.
 const GRACE: Duration = Duration::from_secs(15);
@@ -29,11 +29,24 @@ impl Generator {
     ///
     /// It can't be run, or does not reach the service, or does not end.
     pub async fn run(&self, args: &Args) -> anyhow::Result<Tally> {
+        self.execute("generate", args.words(), args.duration()).await
+    }
+
+    /// The same with readers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Generator::run`].
+    pub async fn read(&self, args: &reads::Args) -> anyhow::Result<Tally> {
+        self.execute("generate-reads", args.words(), args.duration()).await
+    }
+
+    async fn execute(&self, what: &str, words: Vec<String>, duration: Duration) -> anyhow::Result<Tally> {
         let mut command = Command::new(&self.program);
-        command.args(["bench", "generate"]).args(args.words()).current_dir(&self.directory);
+        command.args(["bench", what]).args(words).current_dir(&self.directory);
         // Ctrl-C is for the one who measures, who ends this one.
         command.process_group(0).stdin(Stdio::null()).kill_on_drop(true);
-        let limit = args.duration() + CALL_TIMEOUT + GRACE;
+        let limit = duration + CALL_TIMEOUT + GRACE;
         let output = timeout(limit, command.output()).await.context("the load generator does not end")?;
         let output = output.with_context(|| format!("{} can't be run", self.program.display()))?;
         if !output.status.success() {

@@ -112,7 +112,8 @@ fn callers(text: &str) -> Result<Callers, String> {
     }
 }
 
-fn setting(text: &str) -> Result<(String, String), String> {
+/// Reads `NAME=VALUE`.
+pub fn setting(text: &str) -> Result<(String, String), String> {
     let parts = text.split_once('=').filter(|(name, _)| !name.is_empty());
     parts
         .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -7,7 +7,7 @@ mod rows;
 
 use std::process::ExitCode;
 
-pub use arguments::{Args, Callers, RowId};
+pub use arguments::{Args, Callers, RowId, setting};
 
 use super::conclusion::conclude;
 use super::plot::{self, Curve};

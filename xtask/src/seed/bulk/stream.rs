@@ -87,7 +87,10 @@ impl Stream {
         .fetch_all(&mut *inside)
         .await?;
         if let Some(other) = slots.iter().find(|slot| Some(*slot) != ours.as_ref()) {
-            bail!("the replication slot {other} is another reader's, who would miss these sales: use --via copy");
+            bail!(
+                "the replication slot {other} is another reader's (a second replica, say), who would miss these sales: \
+                 use --via copy"
+            );
         }
         let wide: Option<String> = sqlx::query_scalar(
             "select pubname::text from pg_publication where puballtables

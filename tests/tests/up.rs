@@ -1,0 +1,101 @@
+//! `cargo xtask up` with more than one replica, and what the other commands make of such a pair.
+
+// A panic is how a test fails.
+#![allow(clippy::unwrap_used)]
+
+use std::process::Output;
+
+use serde_json::Value;
+use tandem_tests::machine::Machine;
+
+/// A pair of this test, down when it is done or has failed.
+struct Pair(Machine);
+
+impl Pair {
+    fn run(&self, command: &str) -> Output {
+        self.0.run(&format!("cargo xtask {command}")).unwrap()
+    }
+
+    /// What a command that must succeed prints.
+    fn ok(&self, command: &str) -> String {
+        let output = self.run(command);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command} ended with {}\n{said}", output.status);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, command: &str) -> Value {
+        serde_json::from_str(&self.ok(&format!("{command} --output json"))).unwrap()
+    }
+
+    /// What a command that must fail says.
+    fn refused(&self, command: &str) -> String {
+        let output = self.run(command);
+        assert!(!output.status.success(), "{command} succeeded");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        let _best_effort = self.0.run("cargo xtask down");
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// Name, health, subscription and whether its slot is read, of each replica.
+fn replicas(status: &Value) -> Vec<(&str, &str, &str, bool)> {
+    let mut found = Vec::new();
+    for replica in status["replicas"].as_array().unwrap() {
+        let replication = &replica["replication"];
+        let (health, subscription) = (text(&replica["query"]["health"]), text(&replication["subscription"]));
+        found.push((text(&replica["name"]), health, subscription, replication["slot_active"] == true));
+    }
+    found
+}
+
+#[test]
+fn a_second_replica_is_added_to_a_pair_and_every_command_knows_it() {
+    let pair = Pair(Machine::new().unwrap());
+    pair.ok("up --detach --sales 200");
+    let status = pair.json("status");
+    assert_eq!(replicas(&status), [("replica-1", "SERVING", "tandem_subscription", true)]);
+    assert!(pair.refused("up --detach --replicas 2").contains("with 1 replica"));
+    assert!(pair.refused("verify --replica 2").contains("no replica-2"));
+    pair.ok("down");
+
+    let summary = pair.ok("up --detach --replicas 2");
+    for told in ["answers as replica-1", "answers as replica-2", "cargo xtask psql replica-2"] {
+        assert!(summary.contains(told), "{told} is not in {summary}");
+    }
+    let status = pair.json("status");
+    let both = [
+        ("replica-1", "SERVING", "tandem_subscription", true),
+        ("replica-2", "SERVING", "tandem_subscription_2", true),
+    ];
+    assert_eq!(replicas(&status), both);
+    assert_eq!(status["replica"], status["replicas"][0]["replica"], "the first stands where it stood alone");
+    let text = pair.ok("status");
+    assert!(text.contains("replica-2: tandem_subscription_2 enabled") && text.contains("\nquery-2 "), "{text}");
+
+    let verified = pair.json("verify");
+    assert_eq!((&verified["equal"], verified["replicas"].as_array().unwrap().len()), (&Value::Bool(true), 2));
+    assert_eq!(pair.json("verify --replica 2")["tables"][1]["replica"]["rows"], 200, "the sales were copied");
+    let bulk = pair.refused("seed --via bulk --sales 10");
+    assert!(bulk.contains("has 2 replicas") && bulk.contains("--via copy"), "{bulk}");
+    pair.ok("psql replica-2 -- -c 'delete from sales.sales_item'");
+    let differs = pair.run("verify");
+    assert_eq!(differs.status.code(), Some(1), "one of both differs");
+    assert_eq!(pair.run("verify --replica 1").status.code(), Some(0));
+
+    let stopped = pair.run("down");
+    assert!(String::from_utf8_lossy(&stopped.stderr).contains("replica-2"));
+    assert!(!pair.0.anything_runs().unwrap(), "no process is left behind");
+    let fewer = pair.refused("up --detach --replicas 1");
+    assert!(fewer.contains("this pair has 2 replicas") && fewer.contains("tandem_subscription_2"), "{fewer}");
+    pair.ok("reset --yes");
+    assert_eq!(pair.run("status").status.code(), Some(3));
+}
