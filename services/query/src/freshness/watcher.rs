@@ -133,7 +133,7 @@ impl Watcher {
         loop {
             let asked = Instant::now();
             // Without an answer the gauge is not a number: an old figure would look like a healthy one.
-            let lag = match primary.position_with_clock(Deadline::after(LOOK_TIMEOUT)).await {
+            let lag = match primary.flushed_with_clock(Deadline::after(LOOK_TIMEOUT)).await {
                 Ok((position, ahead)) => {
                     self.clock.is_ahead(ahead);
                     self.caught_up.primary_was_at(position, asked);

@@ -112,9 +112,10 @@ impl Primary {
         self.database.read(deadline, |connection| Position::current(connection).err_into().boxed()).await
     }
 
-    /// The same, and how far the primary's clock is ahead of this process's.
-    pub async fn position_with_clock(&self, deadline: Deadline) -> Result<(Position, TimeDelta), DatabaseError> {
-        self.database.read(deadline, |connection| Position::current_with_clock(connection).err_into().boxed()).await
+    /// Up to where everything is flushed, which is what replicas are sent; and how far the primary's clock is ahead of
+    /// this process's.
+    pub async fn flushed_with_clock(&self, deadline: Deadline) -> Result<(Position, TimeDelta), DatabaseError> {
+        self.database.read(deadline, |connection| Position::flushed_with_clock(connection).err_into().boxed()).await
     }
 
     /// Position, publication and slots.
