@@ -47,20 +47,18 @@ impl Position {
     /// Up to where this server's WAL is safe on its disk: behind every transaction whose caller has been told of its
     /// commit, unless with `synchronous_commit` off. And how far the server's clock is ahead of this process's.
     ///
-    /// Replicas are sent nothing before it is flushed. What a checkpoint or a clean-up writes at rest may stay ahead of
-    /// that for the 15 seconds until the next snapshot of running transactions: a replica that is measured by
-    /// [`current`](Self::current) would look late, and miss nothing.
+    /// Replicas are sent nothing before it is flushed. At the end of a page the position of
+    /// [`current`](Self::current) lies behind the next page's header, where no record ends: a replica of a primary at
+    /// rest would look late by it, and miss nothing.
     ///
     /// The way there is counted as if the server's clock were ahead by it: a time that is measured with the difference
     /// comes out too long by a round trip at most, and never too short.
     pub async fn flushed_with_clock(connection: &mut PgConnection) -> Result<(Self, TimeDelta), sqlx::Error> {
         let Self { identity, .. } = Self::current(&mut *connection).await?;
         let asked_at = Utc::now();
-        let row = sqlx::query!(
-            r#"select clock_timestamp() as "clock!", pg_current_wal_flush_lsn() as "lsn!: Lsn""#
-        )
-        .fetch_one(connection)
-        .await?;
+        let row = sqlx::query!(r#"select clock_timestamp() as "clock!", pg_current_wal_flush_lsn() as "lsn!: Lsn""#)
+            .fetch_one(connection)
+            .await?;
         Ok((Self { identity, lsn: row.lsn }, row.clock - asked_at))
     }
 

@@ -26,6 +26,8 @@ const WHILE_WAITED_FOR: Duration = Duration::from_millis(2);
 const WHILE_IDLE: Duration = Duration::from_millis(250);
 /// Between questions to the primary for its position and its clock: clocks drift apart by less than a millisecond.
 const LAG_INTERVAL: Duration = Duration::from_secs(5);
+/// After a question that the primary did not answer: one lost answer must not look like a replica that is late.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// One look must not hold up the next for longer than this.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -133,19 +135,19 @@ impl Watcher {
         loop {
             let asked = Instant::now();
             // Without an answer the gauge is not a number: an old figure would look like a healthy one.
-            let lag = match primary.flushed_with_clock(Deadline::after(LOOK_TIMEOUT)).await {
+            let (lag, interval) = match primary.flushed_with_clock(Deadline::after(LOOK_TIMEOUT)).await {
                 Ok((position, ahead)) => {
                     self.clock.is_ahead(ahead);
                     self.caught_up.primary_was_at(position, asked);
-                    lag_bytes(position, *self.applied.borrow())
+                    (lag_bytes(position, *self.applied.borrow()), LAG_INTERVAL)
                 }
                 Err(error) => {
                     tracing::debug!(error = &error as &dyn Error, "the primary does not say its position");
-                    None
+                    (None, ASK_AGAIN)
                 }
             };
             gauge!("tandem_replication_lag_bytes").set(lag.map_or(f64::NAN, |bytes| bytes as f64));
-            sleep(LAG_INTERVAL).await;
+            sleep(interval).await;
         }
     }
 }
