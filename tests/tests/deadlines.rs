@@ -14,7 +14,7 @@ use tandem_proto::sales::{
 use tandem_replication::{ConsistencyToken, Position};
 use tandem_tests::{
     Tandem,
-    database::{disable_subscription, enable_subscription, until_command_is_at_rest},
+    database::{disable_subscription, enable_subscription, until, until_command_is_at_rest},
     request::{after, create, item, reason, sale, strong},
     wire,
 };
@@ -89,6 +89,45 @@ async fn a_call_that_meets_a_lock_ends_at_its_deadline_and_so_does_its_statement
     lock.rollback().await.unwrap();
     let found = get(tandem, &stored.transaction_id, strong(), LONG).await.unwrap();
     assert_eq!(found, stored, "nothing was changed");
+}
+
+#[tokio::test]
+async fn a_read_that_meets_a_lock_ends_at_its_deadline_and_its_statement_soon_after() {
+    let (_alone, tandem) = alone().await;
+    let stored = created(tandem).await.transaction.unwrap();
+    get(tandem, &stored.transaction_id, strong(), LONG).await.unwrap();
+    let (mut holder, mut admin) = (tandem.replica().await, tandem.replica().await);
+    let mut lock = holder.begin().await.unwrap();
+    sqlx::query("lock table sales.sales_item in access exclusive mode").execute(&mut *lock).await.unwrap();
+    let status = get(tandem, &stored.transaction_id, None, Duration::from_millis(400)).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"), "{status:?}");
+    // Nobody ends it but the server itself, which sees that its client has gone. The folder is not meant.
+    let at_rest = "select not exists (
+        select from pg_stat_activity
+        where application_name = 'tandem-query' and wait_event_type = 'Lock' and query like '%as \"item_id?\"%'
+    )";
+    until(&mut admin, "the statement has ended", at_rest).await;
+    lock.rollback().await.unwrap();
+    assert_eq!(get(tandem, &stored.transaction_id, None, LONG).await.unwrap(), stored);
+}
+
+#[tokio::test]
+async fn no_read_is_lost_when_every_connection_was_cut() {
+    let (_alone, tandem) = alone().await;
+    let stored = created(tandem).await.transaction.unwrap();
+    get(tandem, &stored.transaction_id, strong(), LONG).await.unwrap();
+    let mut admin = tandem.replica().await;
+    for _ in 0..5 {
+        let several = (0..8).map(|_| get(tandem, &stored.transaction_id, None, LONG));
+        for answer in futures::future::join_all(several).await {
+            assert_eq!(answer.unwrap(), stored);
+        }
+        let cut =
+            "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'tandem-query'";
+        let cut: i64 = sqlx::query_scalar(cut).fetch_one(&mut admin).await.unwrap();
+        assert!(cut > 0);
+        assert_eq!(get(tandem, &stored.transaction_id, None, LONG).await.unwrap(), stored);
+    }
 }
 
 #[tokio::test]

@@ -190,13 +190,19 @@ fn question(random: &mut ChaCha8Rng) -> FiguresQuestion {
     let until = 24 * DAYS - i64::try_from(pick(random, 30)).unwrap();
     let segment = |step, grain, start: DateTime<Utc>, end| Segment { step, grain, start, end };
     let part = TimeDelta::minutes(i64::try_from(pick(random, 60)).unwrap());
-    let segments = vec![
-        segment(0, Grain::Hour, hour(from), hour(48)),
-        segment(0, Grain::Day, hour(48), hour(96)),
-        segment(1, Grain::Hour, hour(96), hour(until)),
-        segment(1, Grain::Sale, hour(until), hour(until + 1) + part),
-        segment(2, Grain::Day, hour(0), hour(24 * DAYS)),
-    ];
+    // Each bucket by itself, sums of several buckets, and the sum of all.
+    let segments = match pick(random, 4) {
+        0 => (0..i32::try_from(DAYS).unwrap())
+            .map(|day| segment(day, Grain::Day, hour(24 * i64::from(day)), hour(24 * i64::from(day + 1))))
+            .collect(),
+        1 => vec![segment(0, Grain::Day, hour(0), hour(24 * DAYS))],
+        _ => vec![
+            segment(0, Grain::Hour, hour(from), hour(48)),
+            segment(0, Grain::Day, hour(48), hour(96)),
+            segment(1, Grain::Hour, hour(96), hour(until)),
+            segment(1, Grain::Sale, hour(until), hour(until + 1) + part),
+        ],
+    };
     FiguresQuestion { segments, dimension, filter }
 }
 

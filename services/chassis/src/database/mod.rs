@@ -6,7 +6,8 @@
 //! acquire, BEGIN, the work and COMMIT in a tokio task of their own: from BEGIN on, dropping the
 //! caller's future drops only the wait for the answer. Before BEGIN it ends the task, so that
 //! callers who have left do not queue for connections. A connection returns to the pool only after
-//! a COMMIT or ROLLBACK that the server confirmed; in every other case it is closed.
+//! a COMMIT or ROLLBACK that the server confirmed, or a statement by itself ([`Database::ask`]) that it answered; in
+//! every other case it is closed.
 
 mod error;
 mod pool;

@@ -24,6 +24,9 @@ use crate::settings::DatabaseSettings;
 /// needs nobody here: the server carries out a COMMIT that it has got, and rolls back everything else.
 pub(crate) const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
+/// How often a server that runs a statement of the pool looks whether anybody still waits for it.
+const CLIENT_CHECK: &str = "500ms";
+
 /// A pool of connections to one PostgreSQL database. Clones share the pool.
 #[derive(Debug, Clone)]
 pub struct Database {
@@ -58,7 +61,7 @@ impl Database {
             .test_before_acquire(false)
             // The driver's own warning would repeat what the histogram and the failed call say.
             .acquire_slow_threshold(Duration::MAX)
-            .connect_lazy_with(options.clone());
+            .connect_lazy_with(options.clone().options([("client_connection_check_interval", CLIENT_CHECK)]));
         Ok(Self {
             pool,
             options: Arc::new(options),
@@ -118,12 +121,26 @@ impl Database {
         E: From<DatabaseError> + Send + 'static,
         W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     {
-        let database = self.clone();
-        // Tells the task when this future is dropped.
+        self.detached(access, move |database, left| async move {
+            transaction::run(&database, access, deadline, left, work).await
+        })
+        .await
+    }
+
+    /// Runs `body` in a task of its own, and tells it when this future is dropped.
+    async fn detached<T, E, F>(
+        &self,
+        access: Access,
+        body: impl FnOnce(Database, CancellationToken) -> F,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DatabaseError> + Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
         let caller = CancellationToken::new();
-        let left = caller.clone();
+        let task = body(self.clone(), caller.clone());
         let _caller = caller.drop_guard();
-        let task = async move { transaction::run(&database, access, deadline, left, work).await };
         match self.work.spawn(task.in_current_span()).await {
             Ok(result) => result,
             Err(ended) if ended.is_panic() => Err(DatabaseError::WorkPanicked.into()),
@@ -134,6 +151,27 @@ impl Database {
             }
             .into()),
         }
+    }
+
+    /// Runs `work`, which must be one statement, by itself: one snapshot and one round trip, where
+    /// [`read`](Self::read) takes three at least. On a connection that turns out to be stale it is tried again on
+    /// another, and so `work` may be called several times. What still runs at the deadline is given up with its
+    /// connection, which the server notices within [`CLIENT_CHECK`].
+    ///
+    /// # Errors
+    /// A [`DatabaseError`]; never `OutcomeUnknown`.
+    pub async fn ask<T>(
+        &self,
+        deadline: Deadline,
+        work: impl for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + Sync + 'static,
+    ) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+    {
+        self.detached(Access::Read, move |database, left| async move {
+            transaction::ask(&database, deadline, left, work).await
+        })
+        .await
     }
 
     /// A connection beside the pool, for work that keeps one for itself.

@@ -50,13 +50,7 @@ where
     // behind them all.
     let mut stale = database.max_connections();
     loop {
-        // In this order: the poll that brings a connection, which BEGIN follows at once, has just asked for the caller.
-        let mut lease = tokio::select! {
-            biased;
-            // Nobody hears this.
-            () = left.cancelled() => return Err(DatabaseError::DeadlineExceeded.into()),
-            lease = database.acquire(deadline) => lease?,
-        };
+        let mut lease = acquire(database, deadline, &left).await?;
         let end = match begin(&mut lease, access, deadline).await {
             Ok(transaction) => finish(transaction, access, deadline, work).await,
             // Nothing has been done yet, so another connection may try.
@@ -73,6 +67,43 @@ where
             }
             End::Broken(result) => result,
         };
+    }
+}
+
+/// Acquires a connection and asks one statement. `left` as for [`run`].
+pub(super) async fn ask<T, W>(
+    database: &Database,
+    deadline: Deadline,
+    left: CancellationToken,
+    work: W,
+) -> Result<T, DatabaseError>
+where
+    W: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>,
+{
+    let mut stale = database.max_connections();
+    loop {
+        let mut lease = acquire(database, deadline, &left).await?;
+        let Ok(answer) = timeout_at(deadline.when(), work(lease.connection())).await else {
+            return Err(DatabaseError::DeadlineExceeded);
+        };
+        // A statement that the server refused leaves its connection as it was.
+        if matches!(answer, Ok(_) | Err(sqlx::Error::Database(_))) {
+            lease.sound();
+        }
+        match answer.map_err(DatabaseError::from) {
+            Err(DatabaseError::Unavailable { .. }) if stale > 0 => stale -= 1,
+            answer => return answer,
+        }
+    }
+}
+
+async fn acquire(database: &Database, deadline: Deadline, left: &CancellationToken) -> Result<Lease, DatabaseError> {
+    // In this order: the poll that brings a connection, which the work follows at once, has just asked for the caller.
+    tokio::select! {
+        biased;
+        // Nobody hears this.
+        () = left.cancelled() => Err(DatabaseError::DeadlineExceeded),
+        lease = database.acquire(deadline) => lease,
     }
 }
 

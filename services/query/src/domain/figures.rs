@@ -43,7 +43,7 @@ pub fn change(earlier: Decimal, later: Decimal) -> Option<f64> {
 /// Which figures are asked for.
 #[derive(Clone, Debug)]
 pub struct FiguresQuestion {
-    /// Over which stretches of time. None of them overlap within one step.
+    /// Over which stretches of time. No two of them overlap.
     pub segments: Vec<Segment>,
     /// Grouped by what.
     pub dimension: Dimension,

@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -22,6 +22,10 @@ use crate::store::{Applied, Primary, Replica};
 
 /// Between looks while somebody waits: about what one look costs, and well below what a caller notices.
 const WHILE_WAITED_FOR: Duration = Duration::from_millis(2);
+/// Apply is mostly done this long after a commit. Until then who has just come is looked for without a pause, ...
+const SOON: Duration = Duration::from_millis(4);
+/// ... unless so many wait that the processor has better to do.
+const FEW: usize = 4;
 /// Between looks while nobody waits: fine enough for the staleness in answers and metrics.
 const WHILE_IDLE: Duration = Duration::from_millis(250);
 /// Between questions to the primary for its position and its clock: clocks drift apart by less than a millisecond.
@@ -33,7 +37,14 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Callers that wait now; the watcher looks more often while there are any.
 #[derive(Clone, Default)]
-pub struct Interest(Arc<(AtomicUsize, Notify)>);
+pub struct Interest(Arc<Waits>);
+
+#[derive(Default)]
+struct Waits {
+    count: AtomicUsize,
+    arrived: Notify,
+    newest: Mutex<Option<Instant>>,
+}
 
 /// One caller's wait.
 pub struct Waiting(Interest);
@@ -41,28 +52,36 @@ pub struct Waiting(Interest);
 impl Interest {
     /// From now on, until the returned value is dropped, somebody waits.
     pub fn declare(&self) -> Waiting {
-        let (count, arrived) = &*self.0;
-        count.fetch_add(1, Ordering::Relaxed);
-        arrived.notify_one();
+        *self.newest() = Some(Instant::now());
+        self.0.count.fetch_add(1, Ordering::Relaxed);
+        self.0.arrived.notify_one();
         Waiting(self.clone())
     }
 
+    fn newest(&self) -> MutexGuard<'_, Option<Instant>> {
+        // One assignment under this lock can't leave it half-changed.
+        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn next_look(&self) {
-        let (count, arrived) = &*self.0;
-        if count.load(Ordering::Relaxed) > 0 {
-            sleep(WHILE_WAITED_FOR).await;
+        let waiting = self.0.count.load(Ordering::Relaxed);
+        if waiting > 0 {
+            let soon = self.newest().is_some_and(|newest| newest.elapsed() < SOON);
+            if waiting > FEW || !soon {
+                sleep(WHILE_WAITED_FOR).await;
+            }
             return;
         }
         tokio::select! {
             () = sleep(WHILE_IDLE) => {}
-            () = arrived.notified() => {}
+            () = self.0.arrived.notified() => {}
         }
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -63,7 +63,14 @@ impl Replica {
 
     /// One sale; `None` where there is none.
     pub async fn sale(&self, transaction_id: Uuid, deadline: Deadline) -> Result<Option<Sale>> {
-        ask!(self, deadline, connection => sale::find(connection, transaction_id))
+        let subscription = self.subscription.clone();
+        self.database
+            .ask(deadline, move |connection| {
+                let subscription = subscription.clone();
+                async move { sale::find(connection, transaction_id, &subscription).await }.boxed()
+            })
+            .await
+            .map(|(answer, covered)| Answered { answer, covered })
     }
 
     /// The sales of a page: newest first.
@@ -113,8 +120,9 @@ impl Replica {
     pub async fn applied(&self, deadline: Deadline) -> std::result::Result<Applied, DatabaseError> {
         let subscription = self.subscription.clone();
         self.database
-            .read(deadline, move |connection| {
-                async move { Ok(replication::applied(connection, &subscription).await?) }.boxed()
+            .ask(deadline, move |connection| {
+                let subscription = subscription.clone();
+                async move { replication::applied(connection, &subscription).await }.boxed()
             })
             .await
     }

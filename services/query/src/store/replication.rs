@@ -32,18 +32,30 @@ impl Applied {
     }
 }
 
-/// What one look shows.
-struct Look {
-    tables_copying: i64,
-    received_lsn: Option<Lsn>,
-    applied_lsn: Option<Lsn>,
-    system_identifier: Option<i64>,
-    timeline: Option<i32>,
-    lsn: Option<Lsn>,
-    written_at: Option<DateTime<Utc>>,
+/// What one look shows: a row of `tandem.applied`.
+#[derive(Clone, Copy)]
+pub struct Look {
+    pub tables_copying: i64,
+    pub received_lsn: Option<Lsn>,
+    pub applied_lsn: Option<Lsn>,
+    pub system_identifier: Option<i64>,
+    pub timeline: Option<i32>,
+    pub lsn: Option<Lsn>,
+    pub written_at: Option<DateTime<Utc>>,
 }
 
 impl Look {
+    /// A position that nothing visible in a snapshot lies behind which was taken before the look; `None` before the
+    /// first watermark and while tables are copied.
+    pub fn covered(&self) -> Option<Position> {
+        self.watermark().map(|Position { identity, lsn }| {
+            // What is visible had been received when the snapshot was taken. A worker that has started since may have
+            // received less than its predecessor, and the watermark of the snapshot is visible in any case.
+            let lsn = [self.received_lsn, self.applied_lsn].into_iter().flatten().fold(lsn, Lsn::max);
+            Position { identity, lsn }
+        })
+    }
+
     /// The newest watermark's position; `None` also while tables are copied.
     fn watermark(&self) -> Option<Position> {
         let identity = SystemIdentity { system_identifier: self.system_identifier?, timeline: self.timeline? };
@@ -69,16 +81,9 @@ pub async fn applied(connection: &mut PgConnection, subscription: &str) -> Resul
     }))
 }
 
-/// A position that nothing visible in this transaction's snapshot lies behind; `None` before the first watermark and
-/// while tables are copied. To be asked in the transaction of an answer, after the answer.
+/// As [`Look::covered`], of this transaction's snapshot. To be asked in the transaction of an answer, after the answer.
 pub async fn covered(connection: &mut PgConnection, subscription: &str) -> Result<Option<Position>, sqlx::Error> {
-    let look = look(connection, subscription).await?;
-    Ok(look.watermark().map(|Position { identity, lsn }| {
-        // What is visible had been received when the snapshot was taken. A worker that has started since may have
-        // received less than its predecessor, and the watermark of the snapshot is visible in any case.
-        let lsn = [look.received_lsn, look.applied_lsn].into_iter().flatten().fold(lsn, Lsn::max);
-        Position { identity, lsn }
-    }))
+    Ok(look(connection, subscription).await?.covered())
 }
 
 /// The primary, as far as a role that may only connect can see it.

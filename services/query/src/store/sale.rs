@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
+use tandem_replication::{Lsn, Position};
 use uuid::Uuid;
 
+use super::replication::Look;
 use crate::domain::{Item, Page, Range, Sale, SalesPage, TransactionFilter, sales_that_fit};
 
 struct Header {
@@ -43,22 +45,96 @@ impl Header {
     }
 }
 
-/// The sale with its items; `None` where there is none.
-pub async fn find(connection: &mut PgConnection, transaction_id: Uuid) -> Result<Option<Sale>, sqlx::Error> {
-    let header = sqlx::query_as!(
-        Header,
-        r#"
-        select transaction_id, transaction_time, cashier_id, store_id, payment_method, total_amount, total_discount,
-            customer_id, created_at, updated_at, version, 0::bigint as "item_count!"
-        from sales.sales_transaction
-        where transaction_id = $1
-        "#,
-        transaction_id,
-    )
-    .fetch_optional(&mut *connection)
-    .await?;
-    let Some(header) = header else { return Ok(None) };
-    Ok(Some(header.with(items(connection, &[transaction_id]).await?)))
+/// One item of a sale, or a sale without any, or neither.
+struct Line {
+    transaction_id: Option<Uuid>,
+    transaction_time: Option<DateTime<Utc>>,
+    cashier_id: Option<i32>,
+    store_id: Option<i32>,
+    payment_method: Option<String>,
+    total_amount: Option<Decimal>,
+    total_discount: Option<Decimal>,
+    customer_id: Option<i32>,
+    created_at: Option<DateTime<Utc>>,
+    updated_at: Option<DateTime<Utc>>,
+    version: Option<i64>,
+    item_id: Option<Uuid>,
+    product_code: Option<String>,
+    product_name: Option<String>,
+    category: Option<String>,
+    quantity: Option<i32>,
+    unit_price: Option<Decimal>,
+    discount: Option<Decimal>,
+    total_price: Option<Decimal>,
+    tables_copying: i64,
+    received_lsn: Option<Lsn>,
+    applied_lsn: Option<Lsn>,
+    system_identifier: Option<i64>,
+    timeline: Option<i32>,
+    lsn: Option<Lsn>,
+    written_at: Option<DateTime<Utc>>,
+}
+
+impl Line {
+    fn look(&self) -> Look {
+        Look {
+            tables_copying: self.tables_copying,
+            received_lsn: self.received_lsn,
+            applied_lsn: self.applied_lsn,
+            system_identifier: self.system_identifier,
+            timeline: self.timeline,
+            lsn: self.lsn,
+            written_at: self.written_at,
+        }
+    }
+
+    /// The sale, without items.
+    fn sale(&mut self) -> Option<Sale> {
+        Some(Sale {
+            transaction_id: self.transaction_id?,
+            transaction_time: self.transaction_time?,
+            cashier_id: self.cashier_id?,
+            store_id: self.store_id?,
+            payment_method: self.payment_method.take()?,
+            total_amount: self.total_amount?,
+            total_discount: self.total_discount?,
+            customer_id: self.customer_id,
+            created_at: self.created_at?,
+            updated_at: self.updated_at?,
+            version: self.version?,
+            items: Vec::new(),
+        })
+    }
+
+    fn item(self) -> Option<Item> {
+        Some(Item {
+            item_id: self.item_id?,
+            transaction_id: self.transaction_id?,
+            product_code: self.product_code?,
+            product_name: self.product_name?,
+            category: self.category,
+            quantity: self.quantity?,
+            unit_price: self.unit_price?,
+            discount: self.discount?,
+            total_price: self.total_price?,
+        })
+    }
+}
+
+/// The sale with its items, `None` where there is none; and a position that nothing in it lies behind. One statement,
+/// to be asked by itself.
+pub async fn find(
+    connection: &mut PgConnection,
+    transaction_id: Uuid,
+    subscription: &str,
+) -> Result<(Option<Sale>, Option<Position>), sqlx::Error> {
+    let mut lines = sqlx::query_file_as!(Line, "src/store/sale_with_items.sql", transaction_id, subscription)
+        .fetch_all(connection)
+        .await?;
+    let Some(first) = lines.first_mut() else { return Ok((None, None)) };
+    let (covered, sale) = (first.look().covered(), first.sale());
+    let sale = sale.map(|sale| Sale { items: lines.into_iter().filter_map(Line::item).collect(), ..sale });
+    Ok((sale, covered))
 }
 
 /// The sales of a page, newest first, and whether there are more behind it.

@@ -1,5 +1,6 @@
 //! Figures from the rollups, and what has to be added to them.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -18,22 +19,66 @@ pub async fn held(
     horizon: &Horizon,
 ) -> Result<Vec<Row>, sqlx::Error> {
     let columns = Columns::of(segments);
-    let grains: Vec<_> = segments.iter().map(|segment| grain(segment.grain).to_owned()).collect();
-    sqlx::query_file_as!(
-        Row,
-        "src/store/figures/of_rollups.sql",
-        grouped_by != Dimension::All,
-        horizon.generation,
-        name(rollup.dimension),
-        &columns.steps,
-        &grains,
-        &columns.starts,
-        &columns.ends,
-        &rollup.keys,
-        rollup.category,
-    )
-    .fetch_all(connection)
-    .await
+    let Stretches { grains, starts, ends } = Stretches::of(segments);
+    macro_rules! fetch {
+        ($file:literal) => {
+            sqlx::query_file_as!(
+                Row,
+                $file,
+                grouped_by != Dimension::All,
+                horizon.generation,
+                name(rollup.dimension),
+                &columns.steps,
+                &columns.starts,
+                &grains,
+                &starts,
+                &ends,
+                &rollup.keys,
+                rollup.category,
+            )
+            .fetch_all(connection)
+            .await
+        };
+    }
+    if segments.iter().all(is_one_bucket) {
+        fetch!("src/store/figures/each_of_rollups.sql")
+    } else {
+        fetch!("src/store/figures/of_rollups.sql")
+    }
+}
+
+/// Whether all that the rollups hold of a segment is one row a key.
+fn is_one_bucket(segment: &Segment) -> bool {
+    segment.end - segment.start == bucket(segment.grain)
+}
+
+const fn bucket(grain: Grain) -> TimeDelta {
+    match grain {
+        Grain::Day => TimeDelta::days(1),
+        Grain::Hour | Grain::Sale => TimeDelta::hours(1),
+    }
+}
+
+/// Neighbouring segments of one grain as one: each is looked up by itself.
+struct Stretches {
+    grains: Vec<String>,
+    starts: Vec<DateTime<Utc>>,
+    ends: Vec<DateTime<Utc>>,
+}
+
+impl Stretches {
+    fn of(segments: &[Segment]) -> Self {
+        let mut sorted = segments.to_vec();
+        sorted.sort_unstable_by_key(|segment| (bucket(segment.grain), segment.start));
+        let stretches = sorted.chunk_by(|one, next| one.grain == next.grain && one.end == next.start);
+        let (mut grains, mut starts, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+        for stretch in stretches {
+            grains.push(grain(stretch[0].grain).to_owned());
+            starts.push(stretch[0].start);
+            ends.push(stretch[stretch.len() - 1].end);
+        }
+        Self { grains, starts, ends }
+    }
 }
 
 /// As the type `tandem.grain` names it.

@@ -65,7 +65,7 @@ fn group(dimension: Dimension, key: String) -> Result<Group, sqlx::Error> {
     })
 }
 
-/// Segments as the statements take them: one array a column.
+/// Segments as the statements take them: one array a column, in the order of time. They must not overlap.
 pub struct Columns {
     pub steps: Vec<i32>,
     pub starts: Vec<DateTime<Utc>>,
@@ -74,6 +74,9 @@ pub struct Columns {
 
 impl Columns {
     pub fn of(segments: &[Segment]) -> Self {
+        let mut segments = segments.to_vec();
+        segments.sort_unstable_by_key(|segment| segment.start);
+        debug_assert!(segments.is_sorted_by(|one, next| one.end <= next.start), "segments overlap: {segments:?}");
         Self {
             steps: segments.iter().map(|segment| segment.step).collect(),
             starts: segments.iter().map(|segment| segment.start).collect(),
