@@ -7,6 +7,7 @@
 //! | [`domain`] | what can be asked, and what is answered |
 //! | [`freshness`] | how fresh the replica is, and waiting until it is fresh enough |
 //! | [`live`] | watchers: changes as they are applied, figures whenever they change |
+//! | [`observation`] | how replication is doing: looked at, remembered, and told to metrics and to who asks |
 //! | [`rollup`] | figures that are summed up already: folding, rebuilding |
 //! | [`store`] | the only SQL |
 
@@ -14,6 +15,7 @@ pub mod domain;
 pub mod freshness;
 pub mod grpc;
 pub mod live;
+pub mod observation;
 pub mod rollup;
 mod serve;
 pub mod settings;

@@ -25,6 +25,7 @@ use crate::{
     freshness::{Freshness, HealthyStaleness, PrimaryClock, Watcher, watch_staleness},
     grpc::{Replication, SalesQueries, Watches},
     live::{Hub, Summaries, Watchers},
+    observation::Observer,
     rollup::Folder,
     settings::ServeSettings,
     store::{Primary, Replica},
@@ -55,7 +56,7 @@ pub async fn serve(settings: &ServeSettings, listeners: Listeners, shutdown: Shu
     let databases = Databases::new(settings)?;
     let subscription = || settings.subscription.clone();
     let replica = |database: &Database| Replica::new(database.clone(), subscription());
-    let primary = databases.primary.as_ref().map(|database| Primary::new(database.clone(), subscription()));
+    let primary = databases.primary.as_ref().map(|database| Primary::new(database.clone()));
     let (watcher, freshness) = Watcher::new(replica(&databases.watcher), primary.clone());
     let for_health = freshness.clone();
 
@@ -63,7 +64,10 @@ pub async fn serve(settings: &ServeSettings, listeners: Listeners, shutdown: Shu
     let (health, health_service) = Health::new(&names);
     health.watch_database(databases.callers.clone(), shutdown.clone());
     let largest = settings.server.max_message_bytes.get();
-    let replication = replication(settings, replica(&databases.status), primary, freshness.clock());
+    let observer = observer(settings, replica(&databases.observer), primary.clone(), freshness.clock());
+    // With a connection of its own: who asks must not wait for the one who looks. What is remembered they share.
+    let asked = observer.clone().asking(replica(&databases.status));
+    let replication = Replication::new(asked, settings.replica_name.clone());
     let hub = Arc::new(Hub::new(replica(&databases.live)));
     let watchers = Watchers::new(hub.clone(), replica(&databases.live), shutdown.clone());
     let summaries = Summaries::new(replica(&databases.live), freshness.clone(), shutdown.clone());
@@ -77,6 +81,7 @@ pub async fn serve(settings: &ServeSettings, listeners: Listeners, shutdown: Shu
     let mut background = Background::new(&shutdown);
     background.serve_metrics(listeners.metrics);
     background.spawn("watcher", watcher.run(background.stop()));
+    background.spawn("observer", observer.run(background.stop()));
     background.spawn("hub", hub.run(background.stop()));
     let folder = Folder::new(databases.folder.clone(), settings.past_kept());
     background.spawn("folder", folder.run(background.stop()));
@@ -103,21 +108,17 @@ fn queries(settings: &ServeSettings, replica: Replica, freshness: Freshness, wat
     SalesQueries::new(replica, freshness, watches, settings.currency.clone(), settings.replica_name.clone())
 }
 
-fn replication(
-    settings: &ServeSettings,
-    replica: Replica,
-    primary: Option<Primary>,
-    clock: PrimaryClock,
-) -> Replication {
-    Replication::new(replica, primary, clock, settings.replica_name.clone())
+fn observer(settings: &ServeSettings, replica: Replica, primary: Option<Primary>, clock: PrimaryClock) -> Observer {
+    Observer::new(replica, primary, clock, settings.subscription.clone(), settings.known_slots.clone())
 }
 
-/// The pools. One each for callers, for the watcher, and for those who ask how replication is doing: when callers hold
-/// all of theirs, the others still know.
+/// The pools. One each for callers, for the watcher, for the observer, and for those who ask how replication is doing: when
+/// callers hold all of theirs, the others still know.
 struct Databases {
     callers: Database,
     watcher: Database,
     status: Database,
+    observer: Database,
     folder: Database,
     live: Database,
     primary: Option<Database>,
@@ -129,6 +130,7 @@ impl Databases {
             callers: Database::new(&settings.database()?)?,
             watcher: Database::new(&settings.watcher_database()?)?,
             status: Database::new(&settings.status_database()?)?,
+            observer: Database::new(&settings.observer_database()?)?,
             folder: Database::new(&settings.folder_database()?)?,
             live: Database::new(&settings.live_database()?)?,
             primary: settings.monitor()?.map(|settings| Database::new(&settings)).transpose()?,
@@ -145,6 +147,7 @@ impl Databases {
             self.callers.close(),
             self.watcher.close(),
             self.status.close(),
+            self.observer.close(),
             self.folder.close(),
             self.live.close(),
             close_primary

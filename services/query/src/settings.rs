@@ -15,6 +15,7 @@
 //! | `TANDEM_REPLICA_ADMIN_PASSWORD`, `…_PASSWORD_FILE` | none | its password |
 //! | `TANDEM_MAX_HEALTHY_STALENESS` | `30s` | serve: staler, and health says so of `SalesQueryService`; `off`: never |
 //! | `TANDEM_SUBSCRIPTION` | `tandem_subscription` | subscription and slot; one name a replica |
+//! | `TANDEM_KNOWN_SLOTS` | none | serve: slots of others on the primary, by commas: their readers are watched elsewhere |
 //! | `TANDEM_TAKE_OVER_SLOT` | `false` | migrate: use a slot that another replica has left on the primary |
 //! | `TANDEM_PRIMARY_HOST`, `_PORT`, `_DATABASE`, `_SSLMODE`, `_SSLROOTCERT` | as for the command service | the primary |
 //! | `TANDEM_REPLICATION_USER` | `tandem_replication` | migrate: the role that the subscription connects as |
@@ -46,13 +47,13 @@ use crate::{freshness::HealthyStaleness, store::Upstream};
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// One administrator's connection migrates.
 const ONE: NonZeroU32 = NonZeroU32::MIN;
-/// The watcher asks one question at a time, and so do those who ask for replication's status: either has a connection
-/// that no caller with sales to read can hold.
+/// The watcher asks one question at a time, and so do the observer and those who ask for replication's status: each has a
+/// connection that no caller with sales to read can hold.
 const OWN: NonZeroU32 = NonZeroU32::MIN;
 /// One for the hub of live streams, two for streams that are resumed (`live::CATCHING_UP`), one for watched summaries.
 const LIVE_CONNECTIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
-/// The primary is asked for positions, briefly and by few.
-const MONITOR_CONNECTIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
+/// The primary is asked for positions, briefly and by few: the watcher, the observer, and whoever needs a strong read.
+const MONITOR_CONNECTIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
 
 /// The read side of Tandem: answers from a replica.
 #[derive(Debug, Parser)]
@@ -100,6 +101,10 @@ pub struct ServeSettings {
     /// The subscription that feeds the replica.
     #[arg(long, env = "TANDEM_SUBSCRIPTION", default_value = SUBSCRIPTION)]
     pub subscription: String,
+    /// Slots of others on the primary, by commas: of further replicas, say. A slot that is not among them, and that nobody
+    /// reads, is reported as an orphan.
+    #[arg(long, env = "TANDEM_KNOWN_SLOTS", value_name = "NAMES", value_delimiter = ',')]
+    pub known_slots: Vec<String>,
     /// The replica.
     #[command(flatten)]
     pub replica: Replica,
@@ -304,6 +309,11 @@ impl ServeSettings {
     /// The same, for those who ask how replication is doing.
     pub fn status_database(&self) -> Result<DatabaseSettings, SecretError> {
         self.replica_as(OWN, "tandem-query-status")
+    }
+
+    /// The same, for the one who looks how replication is doing.
+    pub fn observer_database(&self) -> Result<DatabaseSettings, SecretError> {
+        self.replica_as(OWN, "tandem-query-observer")
     }
 
     /// The same, for live streams: one who reads for all, and those who have missed something.

@@ -22,10 +22,41 @@ pub struct Subscription {
     pub apply_errors: i64,
     /// Errors of the workers that copy tables since statistics were reset.
     pub sync_errors: i64,
+    /// Rows that did not fit in, since statistics were reset. Only PostgreSQL 18 and newer count them.
+    pub conflicts: Vec<ConflictCount>,
     /// In order of their names.
     pub tables: Vec<SubscribedTable>,
     /// How far the apply worker has come.
     pub progress: ApplyProgress,
+}
+
+/// How often rows did not fit in, in one way.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct ConflictCount {
+    /// As PostgreSQL names it: `insert_exists`, `update_missing`, ….
+    pub kind: String,
+    /// How often. Of these, `insert_exists`, `update_exists` and `multiple_unique_conflicts` stop the apply worker.
+    pub count: i64,
+}
+
+impl ConflictCount {
+    /// The counters of this subscription, in the order of their names; none before PostgreSQL 18.
+    pub async fn of(connection: &mut PgConnection, subscription: &str) -> Result<Vec<Self>, sqlx::Error> {
+        // The columns differ between versions: as JSON, those that are there can be asked for.
+        sqlx::query_as!(
+            Self,
+            r#"
+            select substr(counter.key, 7) as "kind!", counter.value::bigint as "count!"
+            from pg_catalog.pg_stat_subscription_stats as stats
+            cross join lateral jsonb_each_text(to_jsonb(stats)) as counter
+            where stats.subname = $1::text and counter.key like 'confl\_%'
+            order by 1
+            "#,
+            subscription
+        )
+        .fetch_all(connection)
+        .await
+    }
 }
 
 /// A table that a subscription fills.
@@ -107,6 +138,7 @@ impl Subscription {
             publications: head.publications,
             apply_errors: head.apply_errors,
             sync_errors: head.sync_errors,
+            conflicts: ConflictCount::of(&mut *connection, name).await?,
             tables: SubscribedTable::of(&mut *connection, name).await?,
             progress: ApplyProgress::of(connection, name).await?,
         }))

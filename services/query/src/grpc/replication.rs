@@ -2,69 +2,35 @@
 
 use std::collections::BTreeMap;
 
-use tandem_chassis::{database::DatabaseError, deadline::Deadline};
+use tandem_chassis::deadline::Deadline;
 use tandem_proto::{
     sales::query::v1::{
-        GetReplicationStatusRequest, GetReplicationStatusResponse, PrimaryState, Publication, ReplicaOfPrimary,
-        ReplicatedTable, ReplicationLag, ReplicationSlot, RollupState, Subscription, TableState,
-        replication_service_server::ReplicationService,
+        ConflictCount, GetReplicationStatusRequest, GetReplicationStatusResponse, OverallState, PrimaryState,
+        Publication, ReplicaOfPrimary, ReplicatedTable, ReplicationHealth, ReplicationLag, ReplicationSlot,
+        RollupState, SchemaDrift, Subscription, TableState, replication_service_server::ReplicationService,
     },
     time::to_timestamp,
 };
-use tandem_replication as replication;
+use tandem_replication::{self as replication, PrimaryLook};
 use tonic::{Request, Response, Status};
 
 use super::{encode, status};
 use crate::{
-    freshness::{PrimaryClock, lag_bytes},
-    store::{Applied, Primary, PrimaryStatus, Replica, fold::Backlog},
+    freshness::lag_bytes,
+    observation::{Observation, Observer, PrimaryAnswer},
+    store::fold::Backlog,
 };
-
-/// Of the call's time, how much a primary that does not answer may take: the replica's half is worth an answer of its
-/// own.
-const PATIENCE_WITH_PRIMARY: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// How long sales that somebody has locked may hold up the rest of the answer.
-const PATIENCE_WITH_ROLLUPS: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Tells how replication is doing.
 pub struct Replication {
-    replica: Replica,
-    primary: Option<Primary>,
-    clock: PrimaryClock,
+    observer: Observer,
     replica_name: String,
 }
 
 impl Replication {
-    /// Asks `replica`, whose pool is better not the callers': how replication is doing must be told when they have all
-    /// their connections too. And `primary`, where there is a credential for it. Staleness is measured by `clock`.
-    pub const fn new(replica: Replica, primary: Option<Primary>, clock: PrimaryClock, replica_name: String) -> Self {
-        Self { replica, primary, clock, replica_name }
-    }
-
-    async fn ask_primary(&self, deadline: Deadline) -> (PrimaryState, Option<PrimaryStatus>) {
-        let Some(primary) = &self.primary else { return (PrimaryState::NotConfigured, None) };
-        let patience = PATIENCE_WITH_PRIMARY.min(deadline.remaining() / 2);
-        match primary.status(Deadline::after(patience)).await {
-            Ok(status) => (PrimaryState::Reachable, Some(status)),
-            Err(error) => {
-                let error: &DatabaseError = &error;
-                tracing::info!(error = error as &dyn std::error::Error, "the primary can't be asked for its status");
-                (PrimaryState::Unreachable, None)
-            }
-        }
-    }
-
-    /// `None` while sales are locked, or too many to be counted in that time.
-    async fn ask_for_rollups(&self, deadline: Deadline) -> Option<Backlog> {
-        let patience = PATIENCE_WITH_ROLLUPS.min(deadline.remaining() / 2);
-        let counted = self.replica.backlog(Deadline::after(patience)).await;
-        counted
-            .inspect_err(|error| {
-                let error: &DatabaseError = error;
-                tracing::info!(error = error as &dyn std::error::Error, "the backlog of the rollups can't be counted");
-            })
-            .ok()
+    /// Tells what `observer` sees now.
+    pub const fn new(observer: Observer, replica_name: String) -> Self {
+        Self { observer, replica_name }
     }
 }
 
@@ -75,27 +41,72 @@ impl ReplicationService for Replication {
         request: Request<GetReplicationStatusRequest>,
     ) -> Result<Response<GetReplicationStatusResponse>, Status> {
         let deadline = Deadline::of(request.extensions());
-        let (primary_state, primary) = self.ask_primary(deadline).await;
-        let (applied, subscription) = self.replica.status(deadline).await.map_err(status::of)?;
-        let rollups = self.ask_for_rollups(deadline).await;
+        let seen = self.observer.look(deadline).await.map_err(status::of)?;
+        let rollups = self.observer.backlog(deadline).await;
+        let primary = seen.primary.look();
         Ok(Response::new(GetReplicationStatusResponse {
             replica_name: self.replica_name.clone(),
-            tables: tables(primary.as_ref(), subscription.as_ref()),
-            lag: Some(lag(primary.as_ref(), applied, &self.clock)),
-            publication: primary.as_ref().and_then(|primary| primary.publication.as_ref()).map(publication),
-            replicas: primary.as_ref().map(replicas).unwrap_or_default(),
-            slot: primary.and_then(|primary| primary.slot).map(slot),
-            subscription: subscription.map(self::subscription),
+            tables: tables(primary, seen.replica.subscription.as_ref()),
+            lag: Some(lag(&seen)),
+            publication: primary.and_then(|primary| primary.publication.as_ref()).map(publication),
+            replicas: primary.map(|primary| replicas(primary, &seen.subscription)).unwrap_or_default(),
+            slot: seen.slot().map(slot),
+            health: Some(health(&seen.verdict)),
+            drifts: seen.drifts.iter().map(drift).collect(),
+            orphan_slots: seen.orphans.iter().map(slot).collect(),
+            primary_state: primary_state(&seen.primary).into(),
+            subscription: seen.replica.subscription.map(subscription),
             rollups: rollups.map(self::rollups),
-            primary_state: primary_state.into(),
         }))
     }
 }
 
-fn tables(primary: Option<&PrimaryStatus>, subscription: Option<&replication::Subscription>) -> Vec<ReplicatedTable> {
-    let published = primary.and_then(|primary| primary.publication.as_ref()).into_iter().flat_map(|p| &p.tables);
-    let mut states: BTreeMap<String, TableState> =
-        published.map(|table| (format!("{}.{}", table.schema, table.name), TableState::Unspecified)).collect();
+const fn primary_state(answer: &PrimaryAnswer) -> PrimaryState {
+    match answer {
+        PrimaryAnswer::Reached(_) => PrimaryState::Reachable,
+        PrimaryAnswer::Unreachable => PrimaryState::Unreachable,
+        PrimaryAnswer::NotConfigured => PrimaryState::NotConfigured,
+    }
+}
+
+fn health(verdict: &replication::Verdict) -> ReplicationHealth {
+    ReplicationHealth {
+        state: overall_state(verdict.state).into(),
+        reason: verdict.reason.clone(),
+        also: verdict.also.clone(),
+        still: Some(encode::duration(verdict.still_for)),
+    }
+}
+
+const fn overall_state(state: replication::State) -> OverallState {
+    match state {
+        replication::State::Unsubscribed => OverallState::Unsubscribed,
+        replication::State::Lost => OverallState::Lost,
+        replication::State::Disabled => OverallState::Disabled,
+        replication::State::Failing => OverallState::Failing,
+        replication::State::Disconnected => OverallState::Disconnected,
+        replication::State::Stuck => OverallState::Stuck,
+        replication::State::Endangered => OverallState::Endangered,
+        replication::State::Drifted => OverallState::Drifted,
+        replication::State::Unknown => OverallState::Unknown,
+        replication::State::Copying => OverallState::Copying,
+        replication::State::CatchingUp => OverallState::CatchingUp,
+        replication::State::Healthy => OverallState::Healthy,
+    }
+}
+
+fn drift(drift: &replication::Drift) -> SchemaDrift {
+    SchemaDrift {
+        table: drift.table.clone(),
+        column: drift.column.clone().unwrap_or_default(),
+        difference: drift.to_string(),
+        stops_apply: drift.kind.stops_apply(),
+    }
+}
+
+fn tables(primary: Option<&PrimaryLook>, subscription: Option<&replication::Subscription>) -> Vec<ReplicatedTable> {
+    let published = primary.into_iter().flat_map(PrimaryLook::tables);
+    let mut states: BTreeMap<String, TableState> = published.map(|table| (table, TableState::Unspecified)).collect();
     for table in subscription.into_iter().flat_map(|subscription| &subscription.tables) {
         states.insert(table.name.clone(), table_state(table.state));
     }
@@ -112,14 +123,16 @@ const fn table_state(state: replication::TableState) -> TableState {
     }
 }
 
-fn lag(primary: Option<&PrimaryStatus>, applied: Applied, clock: &PrimaryClock) -> ReplicationLag {
+fn lag(seen: &Observation) -> ReplicationLag {
+    let (primary, applied) = (seen.primary.look(), seen.applied);
     let behind = primary.and_then(|primary| lag_bytes(primary.position, applied));
     ReplicationLag {
         bytes: behind.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
-        staleness: applied.staleness(clock.now()).map(encode::duration),
+        staleness: seen.staleness.map(encode::duration),
         primary_lsn: primary.map(|primary| primary.position.lsn.to_string()).unwrap_or_default(),
         replica_lsn: applied.position.map(|position| position.lsn.to_string()).unwrap_or_default(),
         tables_copying: i32::try_from(applied.tables_copying).unwrap_or(i32::MAX),
+        behind: seen.behind().map(encode::duration),
     }
 }
 
@@ -152,32 +165,38 @@ fn subscription(subscription: replication::Subscription) -> Subscription {
         last_message_at: progress.last_message_at.map(to_timestamp),
         apply_errors: subscription.apply_errors,
         sync_errors: subscription.sync_errors,
+        conflicts: subscription.conflicts.into_iter().map(conflict_count).collect(),
     }
 }
 
+fn conflict_count(replication::ConflictCount { kind, count }: replication::ConflictCount) -> ConflictCount {
+    ConflictCount { kind, count }
+}
+
 /// Everyone who reads from the primary as a replica does, whoever answers.
-fn replicas(primary: &PrimaryStatus) -> Vec<ReplicaOfPrimary> {
-    let own = primary.slot.as_ref().map(|slot| &slot.name);
+fn replicas(primary: &PrimaryLook, own: &str) -> Vec<ReplicaOfPrimary> {
     let replica = |found: &replication::Slot| {
         let lag = found.confirmed_flush_lsn.map(|confirmed| primary.position.lsn.bytes_since(confirmed));
         ReplicaOfPrimary {
             lag_bytes: lag.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
-            answered: own == Some(&found.name),
-            slot: Some(slot(found.clone())),
+            answered: own == found.name,
+            slot: Some(slot(found)),
         }
     };
-    primary.replicas.iter().map(replica).collect()
+    primary.replicas().map(replica).collect()
 }
 
-fn slot(slot: replication::Slot) -> ReplicationSlot {
+fn slot(slot: &replication::Slot) -> ReplicationSlot {
     let text = |lsn: Option<replication::Lsn>| lsn.map(|lsn| lsn.to_string()).unwrap_or_default();
     ReplicationSlot {
-        name: slot.name,
+        name: slot.name.clone(),
         active: slot.active,
-        wal_status: slot.wal_status.unwrap_or_default(),
+        wal_status: slot.wal_status.clone().unwrap_or_default(),
         restart_lsn: text(slot.restart_lsn),
         confirmed_flush_lsn: text(slot.confirmed_flush_lsn),
         retained_wal_bytes: slot.retained_wal_bytes,
         safe_wal_bytes: slot.safe_wal_bytes,
+        active_pid: slot.active_pid,
+        temporary: slot.temporary,
     }
 }

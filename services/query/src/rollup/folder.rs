@@ -61,7 +61,7 @@ impl Folder {
         let mut failing = false;
         loop {
             let Err(error) = self.fold(&mut failing).await;
-            // Said once for an outage: answers stay exact, and metrics say how far behind the rollups are.
+            // Said once for an outage: answers stay exact, and the observer's metrics say how far behind the rollups are.
             if !failing {
                 tracing::warn!(
                     error = &error as &dyn Error,
@@ -91,7 +91,6 @@ impl Folder {
                 locked = Some(generation);
                 tracing::info!(generation, "folding sales into the rollups");
             }
-            self.say_backlog(&mut folding).await?;
             let begun = Instant::now();
             let pause = measured(folding.step(generation, STEP_SALES).await?, begun);
             if std::mem::take(failing) {
@@ -103,15 +102,6 @@ impl Folder {
             }
             sleep(pause).await;
         }
-    }
-
-    async fn say_backlog(&self, folding: &mut Folding) -> Result<(), DatabaseError> {
-        let backlog = folding.backlog(STEP_SALES).await?;
-        let age = (Utc::now() - backlog.folded_at).as_seconds_f64();
-        gauge!("tandem_rollup_backlog_sales").set(backlog.sales as f64);
-        // While there is nothing to fold, the rollups are as of now.
-        gauge!("tandem_rollup_age_seconds").set(if backlog.sales == 0 { 0.0 } else { age.max(0.0) });
-        Ok(())
     }
 
     async fn round(&self, folding: &mut Folding) -> Result<(), DatabaseError> {

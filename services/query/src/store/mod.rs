@@ -25,6 +25,6 @@ mod subscribe;
 
 pub use migrate::{MigrateError, migrate};
 pub use replica::{Answered, Replica};
-pub use replication::{Applied, Primary, PrimaryStatus};
+pub use replication::{Applied, Primary};
 pub use slot::SlotError;
 pub use subscribe::{SubscribeError, Subscriber, Upstream};

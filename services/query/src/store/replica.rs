@@ -6,7 +6,7 @@ use tandem_chassis::{
     database::{Database, DatabaseError},
     deadline::Deadline,
 };
-use tandem_replication::{Position, Subscription};
+use tandem_replication::{Position, ReplicaLook};
 use uuid::Uuid;
 
 use super::{
@@ -127,17 +127,19 @@ impl Replica {
             .await
     }
 
-    /// How far the replica is now, and its subscription; `None` where there is none.
-    pub async fn status(
+    /// How far the replica is now, and all that it says of its subscription. `tables` (schema.table) are what the primary
+    /// publishes, as far as that is known.
+    pub async fn look(
         &self,
+        tables: Vec<String>,
         deadline: Deadline,
-    ) -> std::result::Result<(Applied, Option<Subscription>), DatabaseError> {
+    ) -> std::result::Result<(Applied, ReplicaLook), DatabaseError> {
         let subscription = self.subscription.clone();
         self.database
             .read(deadline, move |connection| {
                 async move {
                     let applied = replication::applied(&mut *connection, &subscription).await?;
-                    Ok((applied, Subscription::find(connection, &subscription).await?))
+                    Ok((applied, ReplicaLook::now(connection, &subscription, &tables).await?))
                 }
                 .boxed()
             })

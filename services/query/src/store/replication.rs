@@ -9,7 +9,7 @@ use tandem_chassis::{
     database::{Database, DatabaseError},
     deadline::Deadline,
 };
-use tandem_replication::{Lsn, PUBLICATION, Position, Publication, Slot, SystemIdentity};
+use tandem_replication::{Lsn, Position, PrimaryLook, SystemIdentity};
 
 /// How far a replica is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -90,26 +90,12 @@ pub async fn covered(connection: &mut PgConnection, subscription: &str) -> Resul
 #[derive(Clone)]
 pub struct Primary {
     database: Database,
-    slot: String,
-}
-
-/// What the primary says of replication.
-#[derive(Clone, Debug)]
-pub struct PrimaryStatus {
-    /// Where it writes.
-    pub position: Position,
-    /// What it publishes.
-    pub publication: Option<Publication>,
-    /// The slot of this replica.
-    pub slot: Option<Slot>,
-    /// The slots of all replicas, in the order of their names.
-    pub replicas: Vec<Slot>,
 }
 
 impl Primary {
-    /// Asks `database`, which must be the primary that the replica's subscription named `slot` follows.
-    pub const fn new(database: Database, slot: String) -> Self {
-        Self { database, slot }
+    /// Asks `database`, which must be the primary that the replica follows.
+    pub const fn new(database: Database) -> Self {
+        Self { database }
     }
 
     /// Behind everything that has committed before this call.
@@ -124,20 +110,7 @@ impl Primary {
     }
 
     /// Position, publication and slots.
-    pub async fn status(&self, deadline: Deadline) -> Result<PrimaryStatus, DatabaseError> {
-        let slot = self.slot.clone();
-        self.database
-            .read(deadline, move |connection| {
-                async move {
-                    Ok(PrimaryStatus {
-                        position: Position::current(&mut *connection).await?,
-                        publication: Publication::find(&mut *connection, PUBLICATION).await?,
-                        slot: Slot::find(&mut *connection, &slot).await?,
-                        replicas: Slot::of_replicas(connection).await?,
-                    })
-                }
-                .boxed()
-            })
-            .await
+    pub async fn look(&self, deadline: Deadline) -> Result<PrimaryLook, DatabaseError> {
+        self.database.read(deadline, |connection| PrimaryLook::now(connection).err_into().boxed()).await
     }
 }

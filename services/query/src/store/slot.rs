@@ -1,10 +1,7 @@
 //! The slot on the primary that the subscription uses.
 
 use sqlx::PgConnection;
-use tandem_replication::{Lsn, Position, Slot};
-
-/// What decodes a subscription's changes.
-const PLUGIN: &str = "pgoutput";
+use tandem_replication::{Lsn, PGOUTPUT, Position, Slot};
 
 /// Why there is no slot for a subscription.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +88,7 @@ fn fit(slot: &Slot, database: &str, allowed: bool) -> Result<(), SlotError> {
     let unfit = |what| Err(SlotError::Unfit { slot: name(), what });
     if slot.database.as_deref() != Some(database) {
         unfit("is of another database")
-    } else if slot.plugin.as_deref() != Some(PLUGIN) {
+    } else if slot.plugin.as_deref() != Some(PGOUTPUT) {
         unfit("is of another output plugin")
     } else if slot.temporary {
         unfit("is temporary")
@@ -114,7 +111,7 @@ async fn make(upstream: &mut PgConnection, slot: &str) -> Result<Option<Lsn>, sq
     sqlx::query_scalar!(
         r#"select lsn as "lsn: Lsn" from pg_create_logical_replication_slot($1::text::name, $2::text::name)"#,
         slot,
-        PLUGIN,
+        PGOUTPUT,
     )
     .fetch_one(upstream)
     .await

@@ -1,0 +1,318 @@
+//! Tells motion from silence, which takes a memory: one look at a replica that is behind does not say whether it moves.
+
+use std::time::{Duration, Instant};
+
+use crate::{Drift, Lsn, PrimaryLook, ReplicaLook, Slot, State, Subscription, TableState, Verdict};
+
+/// A replica that is behind and has not moved for this long is stuck. At rest the primary is heard of every 2 seconds
+/// (its watermark), now and then only after 5.
+pub const STUCK_AFTER: Duration = Duration::from_secs(10);
+/// A replica that had everything this short a time ago is not catching up but at work.
+const AT_WORK: Duration = Duration::from_secs(5);
+/// A worker that fails is started again after `wal_retrieve_retry_interval` (5 seconds unless set otherwise): errors that
+/// belong together are not further apart than this.
+const ERRORS_TOGETHER: Duration = Duration::from_secs(30);
+/// With less than this part of its WAL limit left, a slot is in danger: time enough to act, and far from everyday lag.
+pub const DANGER: f64 = 0.25;
+
+/// What was seen of a replica so far.
+#[derive(Debug)]
+pub struct Judge {
+    subscription: String,
+    /// Slots whose readers are watched elsewhere.
+    known_slots: Vec<String>,
+    memory: Option<Memory>,
+}
+
+#[derive(Debug)]
+struct Memory {
+    farthest: Progress,
+    moved: Instant,
+    errors: i64,
+    failed: Option<Instant>,
+    /// Where the primary was, and when; until the replica shows it.
+    awaited: Option<(Lsn, Instant)>,
+    /// The replica has all that was flushed before this.
+    complete: Option<Instant>,
+    connected: Instant,
+}
+
+/// Everything that grows while a replica is at work, each at its highest: a worker that starts anew counts from below.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Progress {
+    applied: Option<Lsn>,
+    received: Option<Lsn>,
+    confirmed: Option<Lsn>,
+    ready: usize,
+}
+
+impl Progress {
+    fn of(primary: Option<&PrimaryLook>, replica: &ReplicaLook, slot: &str) -> Self {
+        let tables = replica.subscription.iter().flat_map(|subscription| &subscription.tables);
+        Self {
+            applied: replica.position(),
+            received: replica.subscription.as_ref().and_then(|subscription| subscription.progress.received_lsn),
+            confirmed: primary.and_then(|primary| primary.slot(slot)?.confirmed_flush_lsn),
+            ready: tables.filter(|table| table.state == TableState::Ready).count(),
+        }
+    }
+
+    fn max(self, other: Self) -> Self {
+        Self {
+            applied: self.applied.max(other.applied),
+            received: self.received.max(other.received),
+            confirmed: self.confirmed.max(other.confirmed),
+            ready: self.ready.max(other.ready),
+        }
+    }
+}
+
+/// One moment, with what is remembered.
+struct Seen<'a> {
+    primary: Option<&'a PrimaryLook>,
+    replica: &'a ReplicaLook,
+    slot: Option<&'a Slot>,
+    memory: &'a Memory,
+    known_slots: &'a [String],
+    now: Instant,
+}
+
+impl Judge {
+    /// Judges the replica that this subscription feeds; its slot has the same name. `known_slots` are those of others.
+    pub fn new(subscription: String, mut known_slots: Vec<String>) -> Self {
+        known_slots.push(subscription.clone());
+        Self { subscription, known_slots, memory: None }
+    }
+
+    /// The slots that nobody reads and nobody is known to.
+    pub fn orphans<'a>(&'a self, primary: &'a PrimaryLook) -> impl Iterator<Item = &'a Slot> {
+        primary.slots.iter().filter(|slot| slot.is_orphan(&self.known_slots))
+    }
+
+    /// What both sides say now, in the light of what they said before. The primary must have been asked first, else a
+    /// replica at work looks late. `None`: it did not answer, or is not to be asked.
+    pub fn judge(&mut self, primary: Option<&PrimaryLook>, replica: &ReplicaLook, now: Instant) -> Verdict {
+        self.remember(primary, replica, now);
+        let memory = self.memory.as_ref().expect("it has just been remembered");
+        let slot = primary.and_then(|primary| primary.slot(&self.subscription));
+        let seen = Seen { primary, replica, slot, memory, known_slots: &self.known_slots, now };
+        seen.verdict()
+    }
+
+    fn remember(&mut self, primary: Option<&PrimaryLook>, replica: &ReplicaLook, now: Instant) {
+        let progress = Progress::of(primary, replica, &self.subscription);
+        let errors = replica.subscription.as_ref().map_or(0, |found| found.apply_errors + found.sync_errors);
+        let memory = self.memory.get_or_insert(Memory {
+            farthest: progress,
+            moved: now,
+            errors,
+            failed: None,
+            awaited: None,
+            complete: None,
+            connected: now,
+        });
+        let farthest = memory.farthest.max(progress);
+        // A slot that was made anew, or another primary: from here on it counts afresh.
+        let turned_back = progress.applied.is_some() && progress.applied < memory.farthest.applied;
+        if farthest != memory.farthest || turned_back {
+            memory.moved = now;
+        }
+        memory.farthest = if turned_back { progress } else { farthest };
+        // Counters that were reset are no errors.
+        if errors > memory.errors {
+            memory.failed = Some(now);
+        }
+        memory.errors = errors;
+        let slot = primary.and_then(|primary| primary.slot(&self.subscription));
+        if slot.is_none_or(|slot| slot.active) {
+            memory.connected = now;
+        }
+        memory.note_completeness(primary.map(|primary| primary.flushed), replica, now);
+    }
+}
+
+impl Memory {
+    /// Whether the replica has everything that the primary had, now or when it was asked before.
+    fn note_completeness(&mut self, flushed: Option<Lsn>, replica: &ReplicaLook, now: Instant) {
+        if let Some(flushed) = flushed {
+            self.awaited.get_or_insert((flushed, now));
+        }
+        let here = replica.position().filter(|_| replica.tables_copying() == 0);
+        let Some((here, (there, asked))) = here.zip(self.awaited) else { return };
+        if here >= there {
+            self.complete = Some(asked);
+            // What has come to the primary since is awaited from now on; where nothing has, it is complete as of now.
+            self.awaited = flushed.filter(|&flushed| here < flushed).map(|flushed| (flushed, now));
+            if flushed.is_some() && self.awaited.is_none() {
+                self.complete = Some(now);
+            }
+        }
+    }
+}
+
+impl Seen<'_> {
+    fn verdict(&self) -> Verdict {
+        let mut found = self.troubles();
+        found.sort_by_key(|(state, _)| *state);
+        let mut told = found.into_iter();
+        let (state, reason) = match told.next() {
+            Some(worst) => worst,
+            None => (State::Healthy, self.how_well()),
+        };
+        Verdict {
+            state,
+            reason,
+            also: told.map(|(_, reason)| reason).chain(self.side_notes()).collect(),
+            still_for: self.still_for(),
+            behind_for: self.behind_for(),
+            failing: self.is_failing(),
+        }
+    }
+
+    fn troubles(&self) -> Vec<(State, String)> {
+        let Some(subscription) = &self.replica.subscription else {
+            return vec![(State::Unsubscribed, "the replica has no subscription of this name".to_owned())];
+        };
+        let checks = [
+            self.lost(),
+            (!subscription.enabled).then(|| (State::Disabled, "the subscription is switched off".to_owned())),
+            self.failing(subscription),
+            self.disconnected(subscription),
+            self.stuck(subscription),
+            self.endangered(),
+            self.drifted(),
+            self.unknown(),
+            self.copying(),
+            self.catching_up(),
+        ];
+        checks.into_iter().flatten().collect()
+    }
+
+    fn lost(&self) -> Option<(State, String)> {
+        self.primary?;
+        match self.slot {
+            None => Some((State::Lost, "the primary has no slot for this replica".to_owned())),
+            Some(slot) if slot.is_lost() => {
+                Some((State::Lost, format!("slot {} is lost: the primary has removed WAL that it needed", slot.name)))
+            }
+            Some(_) => None,
+        }
+    }
+
+    fn is_failing(&self) -> bool {
+        let failed = self.memory.failed.filter(|&failed| failed >= self.memory.moved);
+        failed.is_some_and(|failed| self.since(failed) < ERRORS_TOGETHER)
+    }
+
+    fn failing(&self, subscription: &Subscription) -> Option<(State, String)> {
+        let Subscription { apply_errors, sync_errors, .. } = subscription;
+        let counted = format!("{apply_errors} errors of apply and {sync_errors} of copies so far");
+        // Which of the counters of PostgreSQL 18 belong to it is not said: those that stop a worker are named.
+        let stopping = ["insert_exists", "update_exists", "multiple_unique_conflicts"];
+        let conflicts = subscription.conflicts.iter().filter(|found| found.count > 0);
+        let conflicts: Vec<_> = conflicts.filter(|found| stopping.contains(&found.kind.as_str())).collect();
+        let known = conflicts.iter().map(|found| format!("{} times {}", found.count, found.kind));
+        let known: Vec<_> = known.chain(self.stopping_drift()).collect();
+        let because = match known.is_empty() {
+            true => "why, PostgreSQL says in the replica's log alone".to_owned(),
+            false => known.join("; "),
+        };
+        self.is_failing().then(|| (State::Failing, format!("changes can't be applied: {because} ({counted})")))
+    }
+
+    fn disconnected(&self, subscription: &Subscription) -> Option<(State, String)> {
+        let away = self.since(self.memory.connected);
+        let told = || format!("nobody has read from the slot for {} s", away.as_secs());
+        (subscription.enabled && away >= STUCK_AFTER).then(|| (State::Disconnected, told()))
+    }
+
+    fn stuck(&self, subscription: &Subscription) -> Option<(State, String)> {
+        let still = self.still_for();
+        let told = || format!("{} are waiting, and nothing has moved for {} s", self.waiting(), still.as_secs());
+        let known = self.primary.is_some() && subscription.enabled;
+        (known && still >= STUCK_AFTER).then(|| (State::Stuck, told()))
+    }
+
+    fn endangered(&self) -> Option<(State, String)> {
+        let slot = self.slot.filter(|slot| !slot.is_lost())?;
+        let left = slot.safe_wal_bytes.zip(self.primary?.slot_wal_limit);
+        let part = left.map(|(safe, limit)| safe as f64 / limit.max(1) as f64);
+        let endangered = slot.wal_status.as_deref() == Some("unreserved") || part.is_some_and(|part| part < DANGER);
+        let safe = slot.safe_wal_bytes.unwrap_or_default().max(0);
+        endangered.then(|| (State::Endangered, format!("the slot is lost after {safe} more bytes of WAL")))
+    }
+
+    fn stopping_drift(&self) -> Vec<String> {
+        self.drifts().into_iter().filter(|drift| drift.kind.stops_apply()).map(|drift| drift.to_string()).collect()
+    }
+
+    fn drifted(&self) -> Option<(State, String)> {
+        let stopping = self.stopping_drift();
+        (!stopping.is_empty()).then(|| (State::Drifted, stopping.join("; ")))
+    }
+
+    fn unknown(&self) -> Option<(State, String)> {
+        let quiet = self.since(self.memory.moved);
+        let told = || format!("the primary does not answer, and nothing has come for {} s", quiet.as_secs());
+        (self.primary.is_none() && quiet >= STUCK_AFTER).then(|| (State::Unknown, told()))
+    }
+
+    fn copying(&self) -> Option<(State, String)> {
+        let tables = self.replica.tables_copying();
+        (tables > 0).then(|| (State::Copying, format!("{tables} tables are being copied")))
+    }
+
+    fn catching_up(&self) -> Option<(State, String)> {
+        let at_work = self.behind_for().is_none_or(|behind| behind < AT_WORK);
+        let moves = self.still_for() < STUCK_AFTER && self.primary.is_some();
+        (!at_work && moves).then(|| (State::CatchingUp, format!("{} are waiting, and it moves", self.waiting())))
+    }
+
+    fn how_well(&self) -> String {
+        match (self.primary, self.behind_by()) {
+            (None, _) => "it moves; the primary can't be asked".to_owned(),
+            (Some(_), Some(0)) => "everything that the primary has is visible".to_owned(),
+            (Some(_), _) => format!("at work, {} behind", self.waiting()),
+        }
+    }
+
+    /// What is no trouble of this replica's way and deserves a look all the same.
+    fn side_notes(&self) -> Vec<String> {
+        let orphans = self.primary.iter().flat_map(|primary| &primary.slots);
+        let orphans = orphans.filter(|slot| slot.is_orphan(self.known_slots));
+        let orphans =
+            orphans.map(|slot| format!("slot {} keeps {} bytes of WAL for nobody", slot.name, slot.retained_wal_bytes));
+        let drifts = self.drifts().into_iter().filter(|drift| !drift.kind.stops_apply());
+        let unlimited = self.primary.is_some_and(|primary| primary.slot_wal_limit.is_none());
+        let unlimited =
+            unlimited.then(|| "max_slot_wal_keep_size is not set: a slot can fill the primary's disk".to_owned());
+        orphans.chain(drifts.map(|drift| drift.to_string())).chain(unlimited).collect()
+    }
+
+    fn drifts(&self) -> Vec<Drift> {
+        self.primary.map(|primary| self.replica.drifts(primary)).unwrap_or_default()
+    }
+
+    fn waiting(&self) -> String {
+        self.behind_by().map_or_else(|| "changes".to_owned(), |bytes| format!("{bytes} bytes"))
+    }
+
+    /// Bytes that are flushed on the primary and not visible here; `None` where either is not known.
+    fn behind_by(&self) -> Option<u64> {
+        Some(self.primary?.flushed.bytes_since(self.replica.position()?))
+    }
+
+    /// Since the primary had something that is still missing, or since something last moved, whichever is later.
+    fn still_for(&self) -> Duration {
+        let missing = self.memory.awaited.map(|(_, asked)| self.since(asked)).unwrap_or_default();
+        missing.min(self.since(self.memory.moved))
+    }
+
+    fn behind_for(&self) -> Option<Duration> {
+        self.memory.complete.map(|complete| self.since(complete))
+    }
+
+    fn since(&self, moment: Instant) -> Duration {
+        self.now.saturating_duration_since(moment)
+    }
+}
