@@ -9,6 +9,7 @@ pub mod health;
 pub mod import;
 pub mod machine;
 pub mod program;
+pub mod prometheus;
 pub mod request;
 mod tandem;
 pub mod wire;

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tandem_replication::slot_commands::{CdcCommand, SlotsCommand};
 
 use crate::places::RunDirectory;
-use crate::{bench, down, postgres, prepare, psql, reset, seed, status, terminal, test, tidy, up, verify};
+use crate::{bench, down, postgres, prepare, psql, reset, seed, slots, status, terminal, test, tidy, up, verify};
 
 /// Starts, fills, checks and tests a Tandem pair on this machine.
 #[derive(Debug, Parser)]
@@ -26,6 +27,12 @@ enum Command {
     Reset(reset::Args),
     /// Tells what runs and how far each replica is.
     Status(status::Args),
+    /// Lists, makes and drops replication slots of the primary.
+    #[command(subcommand)]
+    Slots(SlotsCommand),
+    /// Looks at the stream of changes without taking anything out of it.
+    #[command(subcommand)]
+    Cdc(CdcCommand),
     /// Opens psql as superuser on the primary or a replica.
     Psql(psql::Args),
     /// Makes sales.
@@ -66,6 +73,8 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Down(args) => down::run(args).await,
         Command::Reset(args) => reset::run(args).await,
         Command::Status(args) => status::run(args).await,
+        Command::Slots(command) => slots::run(command.clone()).await,
+        Command::Cdc(command) => slots::look(command.clone()).await,
         Command::Psql(args) => psql::run(args).await,
         Command::Seed(args) => seed::run(args).await,
         Command::Verify(args) => verify::run(args).await,

@@ -17,6 +17,7 @@ pub mod reset;
 pub mod running;
 pub mod seed;
 pub mod service;
+pub mod slots;
 pub mod status;
 pub mod terminal;
 pub mod test;

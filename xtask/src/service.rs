@@ -205,9 +205,15 @@ pub fn serve_environment(pair: &Pair, instance: Instance, listen: SocketAddr, me
             ("TANDEM_MONITOR_PASSWORD_FILE", file(Login::Monitor)),
             ("TANDEM_QUERY_LISTEN", address(listen)),
             ("TANDEM_QUERY_METRICS_LISTEN", address(metrics)),
+            ("TANDEM_KNOWN_SLOTS", slots_of(pair).into()),
         ]),
     }
     environment
+}
+
+/// Names of every replica's slot, by commas.
+fn slots_of(pair: &Pair) -> String {
+    pair.replicas().map(|(number, _)| number.subscription()).collect::<Vec<_>>().join(",")
 }
 
 /// Takes the caller's own connection settings out of a command's environment and puts these in.

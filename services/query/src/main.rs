@@ -6,7 +6,7 @@ use clap::Parser as _;
 use tandem_chassis::{database::Database, listeners::Listeners, migration, process, shutdown::Shutdown};
 use tandem_query::{
     rollup, serve,
-    settings::{Action, Arguments, MigrateSettings, RebuildSettings, ServeSettings},
+    settings::{Action, Arguments, CdcSettings, MigrateSettings, RebuildSettings, ServeSettings, SlotSettings},
     store,
 };
 
@@ -23,6 +23,8 @@ async fn main() -> ExitCode {
         Action::Serve(settings) => process::run(SERVICE, &settings.log, run(&settings)).await,
         Action::RebuildRollups(settings) => process::run(SERVICE, &settings.log, rebuild(&settings)).await,
         Action::Migrate(settings) => process::run(SERVICE, &settings.log, migrate(&settings)).await,
+        Action::Slots(settings) => process::run(SERVICE, &settings.upstream.log.clone(), slots(*settings)).await,
+        Action::Cdc(settings) => process::run(SERVICE, &settings.upstream.log.clone(), cdc(*settings)).await,
     }
 }
 
@@ -65,4 +67,15 @@ async fn migrate(settings: &MigrateSettings) -> Result<(), Box<dyn Error>> {
         "the replica is migrated and subscribed"
     );
     Ok(())
+}
+
+async fn slots(settings: SlotSettings) -> Result<(), Box<dyn Error>> {
+    let mut primary = migration::connect(&settings.upstream.database()?).await?;
+    let replicas = settings.replicas();
+    Ok(settings.command.run(&mut primary, &replicas).await?)
+}
+
+async fn cdc(settings: CdcSettings) -> Result<(), Box<dyn Error>> {
+    let mut primary = migration::connect(&settings.upstream.database()?).await?;
+    Ok(settings.command.run(&mut primary).await?)
 }

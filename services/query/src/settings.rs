@@ -29,6 +29,8 @@
 //!
 //! and those of [`tandem_chassis::settings`].
 
+mod slots;
+
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use chrono::TimeDelta;
@@ -40,6 +42,7 @@ use tandem_chassis::settings::{
 use tandem_proto::money::Currency;
 use tandem_replication::SUBSCRIPTION;
 
+pub use self::slots::{CdcSettings, SlotSettings};
 use crate::{freshness::HealthyStaleness, store::Upstream};
 
 /// A call waits no longer than this for a pooled connection: by then the pool is too small for the load, and the caller
@@ -77,6 +80,10 @@ pub enum Action {
     /// Nothing makes this necessary: rollups are exact at every moment. It is for who has edited them by hand, and it
     /// makes them smaller after many sales were deleted.
     RebuildRollups(Box<RebuildSettings>),
+    /// List, make and drop replication slots of the primary.
+    Slots(Box<SlotSettings>),
+    /// Look at the stream of changes without taking anything out of it.
+    Cdc(Box<CdcSettings>),
 }
 
 /// Settings of `serve`.

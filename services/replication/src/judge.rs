@@ -28,7 +28,11 @@ pub struct Judge {
 struct Memory {
     farthest: Progress,
     moved: Instant,
+    /// Whether that was seen, or is only when it was looked at first.
+    has_moved: bool,
     errors: i64,
+    /// Of these, how many came since it last moved.
+    errors_since: i64,
     failed: Option<Instant>,
     /// Where the primary was, and when; until the replica shows it.
     awaited: Option<(Lsn, Instant)>,
@@ -105,7 +109,9 @@ impl Judge {
         let memory = self.memory.get_or_insert(Memory {
             farthest: progress,
             moved: now,
+            has_moved: false,
             errors,
+            errors_since: 0,
             failed: None,
             awaited: None,
             complete: None,
@@ -116,11 +122,14 @@ impl Judge {
         let turned_back = progress.applied.is_some() && progress.applied < memory.farthest.applied;
         if farthest != memory.farthest || turned_back {
             memory.moved = now;
+            memory.has_moved = true;
+            memory.errors_since = 0;
         }
         memory.farthest = if turned_back { progress } else { farthest };
         // Counters that were reset are no errors.
         if errors > memory.errors {
             memory.failed = Some(now);
+            memory.errors_since += errors - memory.errors;
         }
         memory.errors = errors;
         let slot = primary.and_then(|primary| primary.slot(&self.subscription));
@@ -165,8 +174,12 @@ impl Seen<'_> {
             also: told.map(|(_, reason)| reason).chain(self.side_notes()).collect(),
             still_for: self.still_for(),
             behind_for: self.behind_for(),
-            failing: self.is_failing(),
+            settled: state.is_trouble() || self.has_shown_how_it_is(),
         }
+    }
+
+    fn has_shown_how_it_is(&self) -> bool {
+        self.memory.connected == self.now && (self.memory.has_moved || self.memory.complete.is_some())
     }
 
     fn troubles(&self) -> Vec<(State, String)> {
@@ -200,8 +213,9 @@ impl Seen<'_> {
     }
 
     fn is_failing(&self) -> bool {
-        let failed = self.memory.failed.filter(|&failed| failed >= self.memory.moved);
-        failed.is_some_and(|failed| self.since(failed) < ERRORS_TOGETHER)
+        // One error alone is what a primary that is restarted leaves behind, too.
+        let again = self.memory.errors_since > 1;
+        again && self.memory.failed.is_some_and(|failed| self.since(failed) < ERRORS_TOGETHER)
     }
 
     fn failing(&self, subscription: &Subscription) -> Option<(State, String)> {

@@ -84,6 +84,19 @@ pub enum TableState {
     Unknown,
 }
 
+impl TableState {
+    /// In words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Initializing => "not started",
+            Self::Copying => "being copied",
+            Self::CatchingUp => "catching up",
+            Self::Ready => "ready",
+            Self::Unknown => "in an unknown state",
+        }
+    }
+}
+
 impl From<i8> for TableState {
     fn from(state: i8) -> Self {
         match u8::try_from(state) {

@@ -51,6 +51,11 @@ impl State {
         Self::Healthy,
     ];
 
+    /// Whether somebody has to do something: what is left passes by itself.
+    pub fn is_trouble(self) -> bool {
+        self <= Self::Unknown
+    }
+
     /// In lower case, words joined by an underscore.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -85,6 +90,8 @@ pub struct Verdict {
     /// How long ago the replica last had everything that the primary had; `None` while that is not known.
     #[serde(skip)]
     pub behind_for: Option<Duration>,
-    /// Whether errors have come since the replica last moved.
-    pub failing: bool,
+    /// Whether further looks would say the same: until something has moved or has stood still for long, one that is behind
+    /// may be at work or stuck.
+    #[serde(skip)]
+    pub settled: bool,
 }

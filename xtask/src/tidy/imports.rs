@@ -22,7 +22,7 @@ struct Room {
 
 const WIRE: &[&str] = &["tonic", "prost", "prost_types", "tandem_proto"];
 
-const ROOMS: [Room; 7] = [
+const ROOMS: [Room; 8] = [
     Room {
         name: "domain",
         rooms: &["grpc", "commit", "import", "store", "freshness", "rollup", "live", "observation"],

@@ -38,9 +38,25 @@ pub fn tell_rollups(backlog: Option<Backlog>) {
     gauge!("tandem_rollup_age_seconds").set(backlog.map_or(f64::NAN, age));
 }
 
-/// The replica has not answered: nothing is known.
+/// The replica has not answered: of what it would have said nothing is known.
 pub fn tell_nothing() {
     gauge!("tandem_replication_replica_reachable").set(0.0);
+    for state in State::ALL {
+        gauge!("tandem_replication_state", "state" => state.as_str()).set(f64::NAN);
+    }
+    for name in [
+        "tandem_replication_still_seconds",
+        "tandem_replication_behind_seconds",
+        "tandem_replication_subscribed",
+        "tandem_replication_subscription_enabled",
+        "tandem_replication_apply_worker_running",
+    ] {
+        gauge!(name).set(f64::NAN);
+    }
+    for state in ["ready", "not_ready"] {
+        gauge!("tandem_replication_tables", "state" => state).set(f64::NAN);
+    }
+    tell_rollups(None);
 }
 
 fn tell_subscription(subscription: Option<&Subscription>) {

@@ -18,8 +18,8 @@ use super::figures;
 use crate::freshness::PrimaryClock;
 use crate::store::{Applied, Primary, Replica, fold::Backlog};
 
-/// Between looks: each costs both databases a few milliseconds, and whoever is alarmed is so after minutes.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
+/// Between looks: each costs both databases a few milliseconds.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 /// One look must not hold up the next for much longer.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(4);
 /// Of a look's time, how much a primary that does not answer may take: the replica's half is worth something of its own.
