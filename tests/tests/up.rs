@@ -3,10 +3,12 @@
 // A panic is how a test fails.
 #![allow(clippy::unwrap_used)]
 
-use std::process::Output;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Output, Stdio};
 
 use serde_json::Value;
 use tandem_tests::machine::Machine;
+use xtask::process::{Pid, Signal, signal};
 
 /// A pair of this test, down when it is done or has failed.
 struct Pair(Machine);
@@ -33,6 +35,22 @@ impl Pair {
         let output = self.run(command);
         assert!(!output.status.success(), "{command} succeeded");
         String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+}
+
+impl Pair {
+    /// A line for each replica at each look, and Ctrl-C is no failure.
+    fn watches_until_interrupted(&self) {
+        let mut command = self.0.shell("exec cargo xtask status --watch --interval 1");
+        let mut watching = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+        for of in ["replica-1 healthy", "replica-2 healthy", "replica-1 healthy"] {
+            let line = lines.next().unwrap().unwrap();
+            assert!(line.contains(of), "{line}");
+        }
+        // Cargo becomes what it runs.
+        signal(Pid::from_child(&watching), Signal::INT).unwrap();
+        assert!(watching.wait().unwrap().success());
     }
 }
 
@@ -79,7 +97,10 @@ fn a_second_replica_is_added_to_a_pair_and_every_command_knows_it() {
     assert_eq!(replicas(&status), both);
     assert_eq!(status["replica"], status["replicas"][0]["replica"], "the first stands where it stood alone");
     let text = pair.ok("status");
-    assert!(text.contains("replica-2: tandem_subscription_2 enabled") && text.contains("\nquery-2 "), "{text}");
+    assert!(text.contains("tandem_subscription_2 enabled") && text.contains("\nquery-2 "), "{text}");
+
+    assert!(text.contains("replica-1: healthy: ") && text.contains("3 of 3 tables ready"), "{text}");
+    pair.watches_until_interrupted();
 
     let verified = pair.json("verify");
     assert_eq!((&verified["equal"], verified["replicas"].as_array().unwrap().len()), (&Value::Bool(true), 2));

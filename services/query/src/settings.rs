@@ -29,6 +29,7 @@
 //!
 //! and those of [`tandem_chassis::settings`].
 
+mod rebuild;
 mod slots;
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
@@ -42,7 +43,10 @@ use tandem_chassis::settings::{
 use tandem_proto::money::Currency;
 use tandem_replication::SUBSCRIPTION;
 
-pub use self::slots::{CdcSettings, SlotSettings};
+pub use self::{
+    rebuild::RebuildSettings,
+    slots::{CdcSettings, SlotSettings},
+};
 use crate::{freshness::HealthyStaleness, store::Upstream};
 
 /// A call waits no longer than this for a pooled connection: by then the pool is too small for the load, and the caller
@@ -142,23 +146,6 @@ pub struct ServeSettings {
     /// Limits every service has.
     #[command(flatten)]
     pub server: ServerSettings,
-    /// Logs.
-    #[command(flatten)]
-    pub log: LogSettings,
-}
-
-/// Settings of `rebuild-rollups`.
-#[derive(Clone, Debug, Args)]
-pub struct RebuildSettings {
-    /// The replica.
-    #[command(flatten)]
-    pub replica: Replica,
-    /// Who reads sales and writes rollups.
-    #[arg(long, env = "TANDEM_REPLICA_USER", default_value = "tandem_query")]
-    pub user: String,
-    /// The password of that role.
-    #[command(flatten)]
-    pub password: QueryPassword,
     /// Logs.
     #[command(flatten)]
     pub log: LogSettings,
@@ -351,13 +338,6 @@ impl QueryPassword {
     fn resolve(&self) -> Result<SecretString, SecretError> {
         let Self { value, file } = self.clone();
         Secret::resolve(value, file, "TANDEM_REPLICA_PASSWORD")
-    }
-}
-
-impl RebuildSettings {
-    /// The replica, as the role that reads sales and writes rollups.
-    pub fn database(&self) -> Result<DatabaseSettings, SecretError> {
-        Ok(self.replica.database_settings(&self.user, self.password.resolve()?, ONE, "tandem-query-rebuild"))
     }
 }
 

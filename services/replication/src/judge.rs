@@ -30,15 +30,48 @@ struct Memory {
     moved: Instant,
     /// Whether that was seen, or is only when it was looked at first.
     has_moved: bool,
-    errors: i64,
-    /// Of these, how many came since it last moved.
-    errors_since: i64,
-    failed: Option<Instant>,
+    apply_errors: Errors,
+    sync_errors: Errors,
+    /// Where the primary was last.
+    flushed: Option<Lsn>,
     /// Where the primary was, and when; until the replica shows it.
     awaited: Option<(Lsn, Instant)>,
     /// The replica has all that was flushed before this.
     complete: Option<Instant>,
     connected: Instant,
+}
+
+/// A counter of errors.
+#[derive(Clone, Copy, Debug)]
+struct Errors {
+    counted: i64,
+    /// How many have come since something moved that they would keep from moving.
+    in_a_row: i64,
+    last: Option<Instant>,
+}
+
+impl Errors {
+    const fn of(counted: i64) -> Self {
+        Self { counted, in_a_row: 0, last: None }
+    }
+
+    fn note(&mut self, counted: i64, got_over: bool, now: Instant) {
+        if got_over {
+            self.in_a_row = 0;
+        }
+        // Counters that were reset are no errors.
+        if counted > self.counted {
+            self.in_a_row += counted - self.counted;
+            self.last = Some(now);
+        }
+        self.counted = counted;
+    }
+
+    /// One error alone is what a primary that is restarted leaves behind, too.
+    fn go_on(&self, now: Instant) -> bool {
+        let recently = |last| now.saturating_duration_since(last) < ERRORS_TOGETHER;
+        self.in_a_row > 1 && self.last.is_some_and(recently)
+    }
 }
 
 /// Everything that grows while a replica is at work, each at its highest: a worker that starts anew counts from below.
@@ -105,38 +138,34 @@ impl Judge {
 
     fn remember(&mut self, primary: Option<&PrimaryLook>, replica: &ReplicaLook, now: Instant) {
         let progress = Progress::of(primary, replica, &self.subscription);
-        let errors = replica.subscription.as_ref().map_or(0, |found| found.apply_errors + found.sync_errors);
+        let counted = |of: fn(&Subscription) -> i64| replica.subscription.as_ref().map_or(0, of);
+        let (apply_errors, sync_errors) = (counted(|found| found.apply_errors), counted(|found| found.sync_errors));
         let memory = self.memory.get_or_insert(Memory {
             farthest: progress,
             moved: now,
             has_moved: false,
-            errors,
-            errors_since: 0,
-            failed: None,
+            apply_errors: Errors::of(apply_errors),
+            sync_errors: Errors::of(sync_errors),
+            flushed: None,
             awaited: None,
             complete: None,
             connected: now,
         });
-        let farthest = memory.farthest.max(progress);
-        // A slot that was made anew, or another primary: from here on it counts afresh.
-        let turned_back = progress.applied.is_some() && progress.applied < memory.farthest.applied;
-        if farthest != memory.farthest || turned_back {
-            memory.moved = now;
-            memory.has_moved = true;
-            memory.errors_since = 0;
+        let flushed = primary.map(|primary| primary.flushed);
+        // A primary that has gone back is another one, or an older copy: from here on everything counts afresh.
+        let went_back = flushed.is_some() && flushed < memory.flushed;
+        let farthest = if went_back { progress } else { memory.farthest.max(progress) };
+        let moves = farthest != memory.farthest;
+        if moves {
+            (memory.moved, memory.has_moved) = (now, true);
         }
-        memory.farthest = if turned_back { progress } else { farthest };
-        // Counters that were reset are no errors.
-        if errors > memory.errors {
-            memory.failed = Some(now);
-            memory.errors_since += errors - memory.errors;
-        }
-        memory.errors = errors;
-        let slot = primary.and_then(|primary| primary.slot(&self.subscription));
-        if slot.is_none_or(|slot| slot.active) {
+        memory.apply_errors.note(apply_errors, moves, now);
+        memory.sync_errors.note(sync_errors, farthest.ready > memory.farthest.ready, now);
+        (memory.farthest, memory.flushed) = (farthest, flushed.or(memory.flushed));
+        if primary.and_then(|primary| primary.slot(&self.subscription)).is_none_or(|slot| slot.active) {
             memory.connected = now;
         }
-        memory.note_completeness(primary.map(|primary| primary.flushed), replica, now);
+        memory.note_completeness(flushed, replica, now);
     }
 }
 
@@ -213,9 +242,7 @@ impl Seen<'_> {
     }
 
     fn is_failing(&self) -> bool {
-        // One error alone is what a primary that is restarted leaves behind, too.
-        let again = self.memory.errors_since > 1;
-        again && self.memory.failed.is_some_and(|failed| self.since(failed) < ERRORS_TOGETHER)
+        self.memory.apply_errors.go_on(self.now) || self.memory.sync_errors.go_on(self.now)
     }
 
     fn failing(&self, subscription: &Subscription) -> Option<(State, String)> {
@@ -243,7 +270,8 @@ impl Seen<'_> {
     fn stuck(&self, subscription: &Subscription) -> Option<(State, String)> {
         let still = self.still_for();
         let told = || format!("{} are waiting, and nothing has moved for {} s", self.waiting(), still.as_secs());
-        let known = self.primary.is_some() && subscription.enabled;
+        // While tables are copied it is the stream that can be stuck, and it may have nothing to bring.
+        let known = subscription.enabled && self.behind_by().is_some_and(|bytes| bytes > 0);
         (known && still >= STUCK_AFTER).then(|| (State::Stuck, told()))
     }
 
@@ -278,8 +306,9 @@ impl Seen<'_> {
 
     fn catching_up(&self) -> Option<(State, String)> {
         let at_work = self.behind_for().is_none_or(|behind| behind < AT_WORK);
-        let moves = self.still_for() < STUCK_AFTER && self.primary.is_some();
-        (!at_work && moves).then(|| (State::CatchingUp, format!("{} are waiting, and it moves", self.waiting())))
+        let (still, moved) = (self.still_for(), self.since(self.memory.moved).as_secs());
+        let told = || format!("{} are waiting, and it last moved {moved} s ago", self.waiting());
+        (!at_work && still < STUCK_AFTER && self.primary.is_some()).then(|| (State::CatchingUp, told()))
     }
 
     fn how_well(&self) -> String {
@@ -330,3 +359,6 @@ impl Seen<'_> {
         self.now.saturating_duration_since(moment)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,7 +73,8 @@ impl Slot {
         .map_err(failed)
     }
 
-    /// The slot of this name, if it may be dropped: it is there, nobody reads from it, and it is not one of `replicas`.
+    /// The slot of this name, if it may be dropped: it is there, nobody reads from it, and it is not one of
+    /// `replicas`, unless it is lost.
     pub async fn droppable(
         connection: &mut PgConnection,
         name: &str,
@@ -85,7 +86,8 @@ impl Slot {
         if let (true, Some(pid)) = (slot.active, slot.active_pid) {
             return Err(SlotChangeError::InUse { slot: slot.name, pid });
         }
-        if replicas.contains(&slot.name) {
+        // A lost one is of no use to its replica either.
+        if replicas.contains(&slot.name) && !slot.is_lost() {
             return Err(SlotChangeError::OfReplica { slot: slot.name });
         }
         Ok(slot)

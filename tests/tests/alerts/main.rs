@@ -42,11 +42,26 @@ fn the_rules_are_what_prometheus_can_read_and_each_alert_has_a_runbook() {
     assert!(without.is_empty(), "runbooks of no alert: {without:?}");
 }
 
+/// What the runbooks have one ask of `primary` or `replica`, apart from what has a blank to fill in.
+fn questions(side: &str) -> Vec<String> {
+    let pattern = Regex::new(&format!(r#"{side} "(select [^"]+)""#)).unwrap();
+    let blank = Regex::new(r"\b(PID|THE_ID)\b").unwrap();
+    let mut found = Vec::new();
+    for entry in fs::read_dir(workspace().join("deploy/runbooks")).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        found.extend(pattern.captures_iter(&text).map(|found| found[1].replace('\n', " ")));
+    }
+    found.retain(|question| !blank.is_match(question));
+    assert!(!found.is_empty());
+    found
+}
+
 /// One pair, one trouble after the other: each is caused, seen by exactly its alerts, and mended, which silences them.
 #[tokio::test]
 async fn every_alert_fires_for_its_trouble_and_is_silent_without() {
     let mut scene = Scene::start(&hurried(&rules())).await.unwrap();
     scene.expect(&[]).await;
+    scene.ask(questions("primary"), questions("replica")).await;
 
     scene.leave_a_slot_behind().await;
     scene.change_one_side_alone().await;

@@ -91,6 +91,16 @@ impl Scene {
         sqlx::raw_sql(AssertSqlSafe(statements.into())).execute(&mut self.replica).await.unwrap();
     }
 
+    /// What the runbooks have one ask is understood.
+    pub async fn ask(&mut self, of_primary: Vec<String>, of_replica: Vec<String>) {
+        for question in of_primary {
+            self.on_primary(question).await;
+        }
+        for question in of_replica {
+            self.on_replica(question).await;
+        }
+    }
+
     pub async fn leave_a_slot_behind(&mut self) {
         self.on_primary("select pg_create_logical_replication_slot('tandem_verify_1', 'pgoutput')").await;
     }

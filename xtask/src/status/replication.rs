@@ -58,7 +58,7 @@ pub(super) struct ReplicationStatus {
     pub retained_wal_bytes: Option<i64>,
     /// WAL that may still be written before it is in danger; none where there is no limit.
     pub safe_wal_bytes: Option<i64>,
-    /// WAL that the primary has written and the replica has not confirmed.
+    /// WAL that is safe on the primary and not visible on the replica.
     pub lag_bytes: Option<u64>,
     /// How long ago the replica last had everything.
     pub behind_seconds: Option<f64>,
@@ -216,7 +216,7 @@ fn status(name: String, there: &PrimaryLook, here: &ReplicaLook, verdict: Verdic
         wal_status: slot.and_then(|slot| slot.wal_status.clone()),
         retained_wal_bytes: slot.map(|slot| slot.retained_wal_bytes),
         safe_wal_bytes: slot.and_then(|slot| slot.safe_wal_bytes),
-        lag_bytes: slot.and_then(|slot| Some(there.position.lsn.bytes_since(slot.confirmed_flush_lsn?))),
+        lag_bytes: here.position().map(|position| there.flushed.bytes_since(position)),
         behind_seconds: verdict.behind_for.map(|behind| behind.as_secs_f64()),
         staleness_seconds: age,
         drifts: here.drifts(there).into_iter().map(drift).collect(),
