@@ -166,7 +166,12 @@ async fn a_slot_is_made_looked_into_as_often_as_one_likes_and_dropped_only_when_
     let tables: Vec<_> = of_sale[0].iter().map(|(table, _)| table.as_str()).collect();
     assert_eq!(tables, ["sales.sales_transaction", "sales.sales_item"]);
     assert_eq!(of_sale[0][1].1["total_price"], "3.00");
-    assert_eq!(peek(&mut primary, "probe", 1).await.unwrap().len(), 1);
+    for store in 0..10 {
+        tandem.commands().create_transaction(create(sale(store + 1, vec![item("A", 1, "1.00")]))).await.unwrap();
+    }
+    for limit in [1, 5, 20] {
+        assert_eq!(peek(&mut primary, "probe", limit).await.unwrap().len(), limit as usize, "so many, if there are");
+    }
 
     let used = peek(&mut primary, SUBSCRIPTION, 1).await.unwrap_err();
     assert!(matches!(used, PeekError::InUse { .. }), "{used:?}");

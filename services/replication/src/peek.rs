@@ -71,6 +71,9 @@ fn as_text<S: serde::Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<
     serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Micros, true))
 }
 
+/// So many messages a change has at most.
+const MESSAGES_OF_A_CHANGE: u32 = 4;
+
 /// Why a slot can't be looked into.
 #[derive(Debug, thiserror::Error)]
 pub enum PeekError {
@@ -126,9 +129,9 @@ impl PeekError {
 ///
 /// Whole transactions are decoded: one of a million rows is decoded to its end, however small the limit.
 pub async fn peek(connection: &mut PgConnection, slot: &str, limit: u32) -> Result<Vec<Change>, PeekError> {
-    // The server decodes transactions until it has this many changes; BEGIN, COMMIT and descriptions count, too, so that
-    // what it sends at most is some times the limit, and a round of it may end in the middle of nothing.
-    let most = i32::try_from(limit).unwrap_or(i32::MAX);
+    // The server ends after the transaction with which it has sent so many messages. Of a change alone in its transaction
+    // there are four at most: BEGIN, the table's description, the change, COMMIT.
+    let most = i32::try_from(limit.saturating_mul(MESSAGES_OF_A_CHANGE)).unwrap_or(i32::MAX);
     let mut messages = sqlx::query!(
         r#"
         select lsn as "lsn!: Lsn", data as "data!"
