@@ -6,6 +6,7 @@
 //! | [`grpc`] | the contract: one RPC = decode, wait until fresh enough, ask, encode |
 //! | [`domain`] | what can be asked, and what is answered |
 //! | [`freshness`] | how fresh the replica is, and waiting until it is fresh enough |
+//! | [`lookup`] | single sales for many callers by one statement |
 //! | [`live`] | watchers: changes as they are applied, figures whenever they change |
 //! | [`rollup`] | figures that are summed up already: folding, rebuilding |
 //! | [`store`] | the only SQL |
@@ -14,6 +15,7 @@ pub mod domain;
 pub mod freshness;
 pub mod grpc;
 pub mod live;
+pub mod lookup;
 pub mod rollup;
 mod serve;
 pub mod settings;

@@ -22,16 +22,17 @@ struct Room {
 
 const WIRE: &[&str] = &["tonic", "prost", "prost_types", "tandem_proto"];
 
-const ROOMS: [Room; 7] = [
+const ROOMS: [Room; 8] = [
     Room {
         name: "domain",
-        rooms: &["grpc", "commit", "import", "store", "freshness", "rollup", "live"],
+        rooms: &["grpc", "commit", "import", "store", "freshness", "lookup", "rollup", "live"],
         crates: &["sqlx", "tonic", "prost", "prost_types", "tandem_proto"],
     },
-    Room { name: "store", rooms: &["grpc", "commit", "import", "freshness", "rollup", "live"], crates: WIRE },
+    Room { name: "store", rooms: &["grpc", "commit", "import", "freshness", "lookup", "rollup", "live"], crates: WIRE },
     Room { name: "commit", rooms: &["grpc", "import"], crates: WIRE },
     Room { name: "import", rooms: &["grpc", "commit"], crates: WIRE },
-    Room { name: "freshness", rooms: &["grpc", "live"], crates: WIRE },
+    Room { name: "freshness", rooms: &["grpc", "lookup", "live"], crates: WIRE },
+    Room { name: "lookup", rooms: &["grpc", "freshness", "rollup", "live"], crates: WIRE },
     Room { name: "rollup", rooms: &["grpc", "live"], crates: WIRE },
     Room { name: "live", rooms: &["grpc", "rollup"], crates: WIRE },
 ];
