@@ -6,6 +6,7 @@
 //! | [`grpc`] | the contract: one RPC = decode, wait until fresh enough, ask, encode |
 //! | [`domain`] | what can be asked, and what is answered |
 //! | [`freshness`] | how fresh the replica is, and waiting until it is fresh enough |
+//! | [`lookup`] | single sales for many callers by one statement |
 //! | [`live`] | watchers: changes as they are applied, figures whenever they change |
 //! | [`observation`] | how replication is doing: looked at, remembered, and told to metrics and to who asks |
 //! | [`rollup`] | figures that are summed up already: folding, rebuilding |
@@ -15,6 +16,7 @@ pub mod domain;
 pub mod freshness;
 pub mod grpc;
 pub mod live;
+pub mod lookup;
 pub mod observation;
 pub mod rollup;
 mod serve;

@@ -22,20 +22,21 @@ struct Room {
 
 const WIRE: &[&str] = &["tonic", "prost", "prost_types", "tandem_proto"];
 
-const ROOMS: [Room; 8] = [
+const ROOMS: [Room; 9] = [
     Room {
         name: "domain",
-        rooms: &["grpc", "commit", "import", "store", "freshness", "rollup", "live", "observation"],
+        rooms: &["grpc", "commit", "import", "store", "freshness", "lookup", "rollup", "live", "observation"],
         crates: &["sqlx", "tonic", "prost", "prost_types", "tandem_proto"],
     },
     Room {
         name: "store",
-        rooms: &["grpc", "commit", "import", "freshness", "rollup", "live", "observation"],
+        rooms: &["grpc", "commit", "import", "freshness", "lookup", "rollup", "live", "observation"],
         crates: WIRE,
     },
     Room { name: "commit", rooms: &["grpc", "import"], crates: WIRE },
     Room { name: "import", rooms: &["grpc", "commit"], crates: WIRE },
-    Room { name: "freshness", rooms: &["grpc", "live", "observation"], crates: WIRE },
+    Room { name: "freshness", rooms: &["grpc", "lookup", "live", "observation"], crates: WIRE },
+    Room { name: "lookup", rooms: &["grpc", "freshness", "rollup", "live", "observation"], crates: WIRE },
     Room { name: "observation", rooms: &["grpc", "live", "rollup"], crates: WIRE },
     Room { name: "rollup", rooms: &["grpc", "live"], crates: WIRE },
     Room { name: "live", rooms: &["grpc", "rollup"], crates: WIRE },

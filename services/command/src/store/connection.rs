@@ -32,8 +32,10 @@ impl LaneConnection {
     /// Connects, beside the pool.
     pub async fn open(database: &Database) -> Result<Self, DatabaseError> {
         let mut connection = database.connect(CONNECT_TIMEOUT).await?;
-        let limit = STATEMENT_TIMEOUT.as_millis();
-        sqlx::raw_sql(AssertSqlSafe(format!("set statement_timeout = {limit}"))).execute(&mut connection).await?;
+        // Foreign keys are checked with a plan that is kept until the tables are analyzed. One that was made while they
+        // were small reads all of them for each item.
+        let settings = format!("set statement_timeout = {}; set enable_seqscan = off", STATEMENT_TIMEOUT.as_millis());
+        sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut connection).await?;
         let identity = Position::current(&mut connection).await?.identity;
         Ok(Self { connection, identity, used: Instant::now() })
     }

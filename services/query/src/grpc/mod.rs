@@ -24,12 +24,14 @@ pub use self::{replication::Replication, watch::Watches};
 use crate::{
     domain::{Consistency, Violation},
     freshness::{Freshness, Observed},
+    lookup::Lookups,
     store::{Answered, Replica},
 };
 
 /// The read side of the contract.
 pub struct SalesQueries {
     replica: Replica,
+    lookups: Lookups,
     freshness: Freshness,
     watches: Watches,
     currency: Currency,
@@ -38,14 +40,15 @@ pub struct SalesQueries {
 
 impl SalesQueries {
     /// Answers out of `replica`, all money in `currency`, under the name `replica_name`.
-    pub const fn new(
+    pub fn new(
         replica: Replica,
         freshness: Freshness,
         watches: Watches,
         currency: Currency,
         replica_name: String,
     ) -> Self {
-        Self { replica, freshness, watches, currency, replica_name }
+        let lookups = Lookups::new(replica.clone());
+        Self { replica, lookups, freshness, watches, currency, replica_name }
     }
 
     /// Waits until the replica is as fresh as the message asks, and as the call's metadata does.
@@ -76,7 +79,7 @@ impl SalesQueryService for SalesQueries {
         let deadline = Deadline::of(request.extensions());
         let (asked, carried) = read(request, decode::get_transaction)?;
         let before = self.fresh(asked.consistency, carried, deadline).await?;
-        let found = self.replica.sale(asked.transaction_id, deadline).await.map_err(status::of)?;
+        let found = self.lookups.sale(asked.transaction_id, deadline).await.map_err(status::of)?;
         let read_state = self.read_state(before, &found);
         let sale = found.answer.ok_or_else(|| status::no_sale(asked.transaction_id, read_state.as_ref()))?;
         let transaction = Some(encode::transaction(sale, &self.currency));

@@ -1,5 +1,7 @@
 //! The replica, as this service uses it: each question is answered from one snapshot.
 
+use std::{collections::HashMap, sync::Arc};
+
 use futures::{FutureExt as _, future::BoxFuture};
 use sqlx::PgConnection;
 use tandem_chassis::{
@@ -63,11 +65,17 @@ impl Replica {
 
     /// One sale; `None` where there is none.
     pub async fn sale(&self, transaction_id: Uuid, deadline: Deadline) -> Result<Option<Sale>> {
-        let subscription = self.subscription.clone();
+        let Answered { mut answer, covered } = self.sales_by_id(vec![transaction_id], deadline).await?;
+        Ok(Answered { answer: answer.remove(&transaction_id), covered })
+    }
+
+    /// Those of these sales that are there.
+    pub async fn sales_by_id(&self, transaction_ids: Vec<Uuid>, deadline: Deadline) -> Result<HashMap<Uuid, Sale>> {
+        let (subscription, ids) = (self.subscription.clone(), Arc::new(transaction_ids));
         self.database
             .ask(deadline, move |connection| {
-                let subscription = subscription.clone();
-                async move { sale::find(connection, transaction_id, &subscription).await }.boxed()
+                let (subscription, ids) = (subscription.clone(), Arc::clone(&ids));
+                async move { sale::find(connection, &ids, &subscription).await }.boxed()
             })
             .await
             .map(|(answer, covered)| Answered { answer, covered })

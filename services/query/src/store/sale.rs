@@ -1,6 +1,6 @@
 //! One sale, or a page of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -121,20 +121,30 @@ impl Line {
     }
 }
 
-/// The sale with its items, `None` where there is none; and a position that nothing in it lies behind. One statement,
-/// to be asked by itself.
+/// Those of these sales that are there, with their items; and a position that nothing in them lies behind. One
+/// statement, to be asked by itself.
 pub async fn find(
     connection: &mut PgConnection,
-    transaction_id: Uuid,
+    transaction_ids: &[Uuid],
     subscription: &str,
-) -> Result<(Option<Sale>, Option<Position>), sqlx::Error> {
-    let mut lines = sqlx::query_file_as!(Line, "src/store/sale_with_items.sql", transaction_id, subscription)
+) -> Result<(HashMap<Uuid, Sale>, Option<Position>), sqlx::Error> {
+    let lines = sqlx::query_file_as!(Line, "src/store/sale_with_items.sql", transaction_ids, subscription)
         .fetch_all(connection)
         .await?;
-    let Some(first) = lines.first_mut() else { return Ok((None, None)) };
-    let (covered, sale) = (first.look().covered(), first.sale());
-    let sale = sale.map(|sale| Sale { items: lines.into_iter().filter_map(Line::item).collect(), ..sale });
-    Ok((sale, covered))
+    let covered = lines.first().and_then(|line| line.look().covered());
+    let mut sales = HashMap::with_capacity(transaction_ids.len());
+    for mut line in lines {
+        let Some(transaction_id) = line.transaction_id else { continue };
+        let sale = match sales.entry(transaction_id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => match line.sale() {
+                Some(sale) => new.insert(sale),
+                None => continue,
+            },
+        };
+        sale.items.extend(line.item());
+    }
+    Ok((sales, covered))
 }
 
 /// The sales of a page, newest first, and whether there are more behind it.

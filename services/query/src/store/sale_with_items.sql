@@ -32,6 +32,6 @@ select
     applied.lsn as "lsn?: Lsn",
     applied.written_at as "written_at?"
 from applied
-left join sales.sales_transaction as sale on sale.transaction_id = $1
+left join sales.sales_transaction as sale on sale.transaction_id = any($1)
 left join sales.sales_item as item on item.transaction_id = sale.transaction_id
-order by item.item_id
+order by sale.transaction_id, item.item_id
