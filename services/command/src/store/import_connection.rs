@@ -12,6 +12,7 @@ use super::{
     connection::CONNECT_TIMEOUT,
     error::StoreError,
     import::{claim, is_ours, keep_position, keep_refusals, move_on, refusals_behind},
+    import_batch::ImportBatch,
     import_rows::ImportChunk,
 };
 use crate::domain::{
@@ -123,6 +124,9 @@ impl ImportConnection {
             transaction.rollback().await?;
             return Err(ImportWriteError::ModeChanged { asked: all_or_nothing });
         }
+        if !stored.is_complete {
+            ImportBatch { import_id, stream: stored.stream }.open(&mut transaction).await?;
+        }
         transaction.commit().await.map_err(DatabaseError::from_commit)?;
         Ok(Self {
             connection,
@@ -147,6 +151,11 @@ impl ImportConnection {
         self.is_complete
     }
 
+    /// The batch that the import is.
+    pub const fn batch(&self) -> ImportBatch {
+        ImportBatch { import_id: self.import_id, stream: self.stream }
+    }
+
     /// The refused rows behind one.
     pub async fn refusals_behind(&mut self, row_number: i64) -> Result<Vec<Refusal>, StoreError> {
         refusals_behind(&mut self.connection, self.import_id, row_number).await
@@ -159,17 +168,17 @@ impl ImportConnection {
             .await
             .map_err(|error| DatabaseError::OutcomeUnknown { source: Some(error) })?;
         let kept = keep_position(&mut self.connection, self.import_id, position).await?;
-        Ok(ImportReceipt {
-            import_id: self.import_id,
-            progress: self.progress.clone(),
-            position: kept.unwrap_or(position),
-        })
+        let position = kept.unwrap_or(position);
+        let Progress { rows_written, items_written, .. } = self.progress;
+        self.batch().complete(&mut self.connection, position, rows_written, items_written).await?;
+        Ok(ImportReceipt { import_id: self.import_id, progress: self.progress.clone(), position })
     }
 
     /// Writes the next chunk; with the last one the import is complete.
     pub async fn write(&mut self, chunk: ImportChunk, is_last: bool) -> Result<ImportWritten, ImportWriteError> {
         self.enter().await?;
         let found = self.copy(&chunk).await?;
+        self.batch().add_part(&mut self.connection, &chunk.ids_without(&found)).await?;
         let sums = chunk.sums_without(&found);
         let mut refused = chunk.refused;
         refused.extend(found);
