@@ -3,13 +3,27 @@
 // A panic is how a test fails.
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
 use sqlx::PgConnection;
-use tandem_proto::sales::command::v1::{ImportReceipt, ImportStart};
+use tandem_proto::sales::{
+    command::v1::{ImportReceipt, ImportStart},
+    query::v1::{
+        Batch, BatchHealth, BatchStatus, GetBatchRequest, GetSummaryRequest, ListBatchesRequest, WaitForBatchRequest,
+        WaitForBatchResponse,
+    },
+};
 use tandem_tests::{
     Tandem,
     import::{ImportStream, new_import, resumed, row, rows},
-    request::reason,
+    request::{after, reason, within, wrong_fields},
 };
+use tonic::{Code, Status, Streaming};
+use tonic_types::StatusExt as _;
+use uuid::Uuid;
+
+/// Whoever waits longer than this is stuck.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the primary says of a batch: status, rows and error of each table, the items first, and whether there is a
 /// position behind it.
@@ -48,6 +62,41 @@ async fn named(connection: &mut PgConnection, batch_id: &str) -> (i64, i64, i64)
     sqlx::query_as(sql).bind(batch_id).fetch_one(connection).await.unwrap()
 }
 
+async fn get(tandem: &Tandem, batch_id: &str, token: &str) -> Result<Batch, Status> {
+    let asked =
+        GetBatchRequest { batch_id: batch_id.to_owned(), consistency: after(token).filter(|_| !token.is_empty()) };
+    Ok(tandem.replication().get_batch(asked).await?.into_inner().batch.unwrap())
+}
+
+async fn wait(tandem: &Tandem, batch_id: &str, patience: Duration) -> Result<Streaming<WaitForBatchResponse>, Status> {
+    let asked = WaitForBatchRequest { batch_id: batch_id.to_owned() };
+    Ok(tandem.replication().wait_for_batch(within(asked, patience)).await?.into_inner())
+}
+
+/// What a stream says next of its batch; nothing where the replica has not heard of it.
+async fn said(stream: &mut Streaming<WaitForBatchResponse>) -> Option<BatchStatus> {
+    let message = stream.message().await.unwrap().expect("the stream goes on");
+    assert_eq!(message.replica_name, "replica-1");
+    message.batch.map(|batch| batch.status())
+}
+
+/// Listens until all of a batch can be read.
+async fn until_ready(mut stream: Streaming<WaitForBatchResponse>) -> Batch {
+    let mut last = None;
+    while let Some(message) = stream.message().await.unwrap() {
+        last = message.batch;
+    }
+    let batch = last.expect("it ends with the batch");
+    assert_eq!((batch.status(), batch.health()), (BatchStatus::Completed, BatchHealth::Ready));
+    batch
+}
+
+/// Sales of a store that the replica shows.
+async fn readable(tandem: &Tandem, store_id: i32) -> i64 {
+    let sql = "select count(*) from sales.sales_transaction where store_id = $1";
+    sqlx::query_scalar(sql).bind(store_id).fetch_one(&mut tandem.replica().await).await.unwrap()
+}
+
 /// Row 2 is one that nobody takes.
 async fn import_with_a_wrong_row(tandem: &Tandem, start: &ImportStart, store_id: i32) -> Result<ImportReceipt, String> {
     let mut source = rows(store_id, 1..=5);
@@ -73,12 +122,16 @@ async fn an_import_is_a_batch_that_names_its_sales_and_a_position_behind_them() 
     let (chunks, stored, lost) = named(&mut primary, &start.import_id).await;
     assert!(chunks >= 2, "{chunks}");
     assert_eq!((stored, lost), (12_000, 0));
-    let lsn: String = sqlx::query_scalar("select distinct lsn::text from tandem.batch_control where batch_id = $1")
-        .bind(&start.import_id)
-        .fetch_one(&mut primary)
-        .await
-        .unwrap();
-    assert_eq!(lsn, receipt.lsn);
+    // The receipt covers the batch's own row too.
+    let batch = get(tandem, &start.import_id, &receipt.consistency_token).await.unwrap();
+    assert_eq!((batch.status(), batch.health()), (BatchStatus::Completed, BatchHealth::Ready));
+    let tables: Vec<_> = batch.tables.iter().map(|table| (table.name.as_str(), table.row_count())).collect();
+    assert_eq!(tables, [("sales.sales_item", 24_000), ("sales.sales_transaction", 12_000)]);
+    assert!(batch.ended_at.is_some() && !batch.lsn.is_empty() && batch.error.is_empty());
+    // And its token covers the rows.
+    let asked = GetSummaryRequest { consistency: after(&batch.consistency_token), ..Default::default() };
+    tandem.queries().get_summary(asked).await.unwrap();
+    assert_eq!(readable(tandem, 1).await, 12_000);
 }
 
 #[tokio::test]
@@ -118,4 +171,118 @@ async fn an_import_that_breaks_off_has_failed_until_it_is_resumed_and_only_its_n
     newer.end().await.unwrap();
     assert_eq!(registered(&mut primary, &start.import_id).await, completed(11));
     assert_eq!(named(&mut primary, &start.import_id).await, (2, 11, 0));
+}
+
+#[tokio::test]
+async fn who_waits_for_a_batch_is_told_each_state_and_can_read_all_of_it_in_the_end() {
+    const STORE: i32 = 5;
+    let tandem = Tandem::shared().await;
+    let start = new_import();
+    let mut first = wait(tandem, &start.import_id, PATIENCE).await.unwrap();
+    assert_eq!(said(&mut first).await, None, "nobody has begun it");
+    let import = ImportStream::start(&tandem.commands(), &start).await.unwrap();
+    assert_eq!(said(&mut first).await, Some(BatchStatus::InProgress));
+    import.rows(1, rows(STORE, 1..=9_000)).await;
+    let mut others = Vec::new();
+    for _ in 0..20 {
+        let mut other = wait(tandem, &start.import_id, PATIENCE).await.unwrap();
+        assert_eq!(said(&mut other).await, Some(BatchStatus::InProgress));
+        others.push(other);
+    }
+    import.finish(9_000).await;
+    let batch = until_ready(first).await;
+    // Without any token: what can be read can be read.
+    assert_eq!(readable(tandem, STORE).await, 9_000);
+    for other in others {
+        assert_eq!(until_ready(other).await, batch);
+    }
+    // Who comes late is told at once.
+    assert_eq!(until_ready(wait(tandem, &start.import_id, PATIENCE).await.unwrap()).await, batch);
+    import.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wait_ends_with_a_failure_or_with_the_caller_s_deadline() {
+    let tandem = Tandem::shared().await;
+    let start = ImportStart { all_or_nothing: true, ..new_import() };
+    let mut waiting = wait(tandem, &start.import_id, PATIENCE).await.unwrap();
+    import_with_a_wrong_row(tandem, &start, 6).await.unwrap_err();
+    let mut last = None;
+    let end = loop {
+        match waiting.message().await {
+            Ok(message) => last = message.expect("it does not end well").batch,
+            Err(end) => break end,
+        }
+    };
+    assert_eq!(
+        last.map(|batch| (batch.status(), batch.error)).unwrap(),
+        (BatchStatus::Failed, "row 2 is wrong".to_owned())
+    );
+    assert_eq!((end.code(), reason(&end)), (Code::FailedPrecondition, "BATCH_FAILED".to_owned()));
+    assert_eq!(end.get_details_error_info().unwrap().metadata["batch_error"], "row 2 is wrong");
+
+    let mut waiting = wait(tandem, "never-begun", Duration::from_millis(300)).await.unwrap();
+    assert_eq!(said(&mut waiting).await, None);
+    let end = waiting.message().await.unwrap_err();
+    assert_eq!(end.code(), Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn what_is_no_batch_is_said_so() {
+    let tandem = Tandem::shared().await;
+    let mut replication = tandem.replication();
+    let missing = get(tandem, &Uuid::now_v7().to_string(), "").await.unwrap_err();
+    assert_eq!((missing.code(), reason(&missing)), (Code::NotFound, "NOT_FOUND".to_owned()));
+    assert_eq!(missing.get_details_error_info().unwrap().metadata["replica_name"], "replica-1");
+    assert_eq!(missing.get_details_resource_info().unwrap().resource_type, "sales.query.v1.Batch");
+    let wrong = |field: &str, reason: &str| vec![(field.to_owned(), reason.to_owned())];
+    for (batch_id, fault) in [("", "REQUIRED"), ("no spaces", "NOT_A_BATCH_ID"), (&"a".repeat(101), "NOT_A_BATCH_ID")] {
+        let refused = get(tandem, batch_id, "").await.unwrap_err();
+        assert_eq!(wrong_fields(&refused), wrong("batch_id", fault));
+        let refused = wait(tandem, batch_id, PATIENCE).await.unwrap_err();
+        assert_eq!(wrong_fields(&refused), wrong("batch_id", fault));
+    }
+    for (page_size, page_token, expected) in
+        [(-1, "", wrong("page_size", "OUT_OF_RANGE")), (0, "x", wrong("page_token", "NOT_A_PAGE_TOKEN"))]
+    {
+        let asked = ListBatchesRequest { page_size, page_token: page_token.to_owned(), consistency: None };
+        assert_eq!(wrong_fields(&replication.list_batches(asked).await.unwrap_err()), expected);
+    }
+}
+
+#[tokio::test]
+async fn batches_are_listed_page_by_page_those_that_began_last_first_and_each_once() {
+    let tandem = Tandem::shared().await;
+    // Two that began at one moment, and one whose tables did not.
+    let sql = "
+        insert into tandem.batch_control (batch_id, schema_name, table_name, status, started_at)
+        select 'listed-' || number, 'sales', table_name, 'IN_PROGRESS',
+            '2026-01-01'::timestamptz + make_interval(
+                days => greatest(number, 2), hours => case when number = 3 and table_name = 'sales_item' then 30 else 0 end
+            )
+        from generate_series(1, 5) as number
+        cross join unnest(array['sales_transaction', 'sales_item']) as table_name
+    ";
+    sqlx::query(sql).execute(&mut tandem.primary().await).await.unwrap();
+    let start = new_import();
+    import_with_a_wrong_row(tandem, &start, 7).await.unwrap();
+    until_ready(wait(tandem, &start.import_id, PATIENCE).await.unwrap()).await;
+
+    let (mut found, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let asked = ListBatchesRequest { page_size: 2, page_token, consistency: None };
+        let page = tandem.replication().list_batches(asked).await.unwrap().into_inner();
+        assert!(page.batches.len() == 2 || page.next_page_token.is_empty(), "{page:?}");
+        found.extend(page.batches);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    let listed: Vec<_> = found.iter().map(|batch| &*batch.batch_id).filter(|id| id.starts_with("listed-")).collect();
+    assert_eq!(listed, ["listed-5", "listed-4", "listed-3", "listed-2", "listed-1"]);
+    assert!(found.iter().any(|batch| batch.batch_id == start.import_id));
+    assert!(found.iter().all(|batch| batch.tables.len() == 2), "{found:?}");
+    let seconds = |batch: &Batch| batch.started_at.unwrap().seconds;
+    assert!(found.is_sorted_by(|one, next| seconds(one) >= seconds(next)));
 }

@@ -163,15 +163,23 @@ impl ImportConnection {
 
     /// The receipt of a complete import: the same whenever it is asked for.
     pub async fn receipt(&mut self) -> Result<ImportReceipt, StoreError> {
-        // All of it stands: no error from here may say otherwise.
-        let position = Position::current(&mut self.connection)
-            .await
-            .map_err(|error| DatabaseError::OutcomeUnknown { source: Some(error) })?;
-        let kept = keep_position(&mut self.connection, self.import_id, position).await?;
-        let position = kept.unwrap_or(position);
         let Progress { rows_written, items_written, .. } = self.progress;
+        let position = self.position().await?;
         self.batch().complete(&mut self.connection, position, rows_written, items_written).await?;
-        Ok(ImportReceipt { import_id: self.import_id, progress: self.progress.clone(), position })
+        // Once more, so that the receipt's token also covers what the batch says of itself.
+        let position = self.position().await?;
+        let kept = keep_position(&mut self.connection, self.import_id, position).await?;
+        Ok(ImportReceipt {
+            import_id: self.import_id,
+            progress: self.progress.clone(),
+            position: kept.unwrap_or(position),
+        })
+    }
+
+    async fn position(&mut self) -> Result<Position, DatabaseError> {
+        // All of the import stands: no error from here may say otherwise.
+        let position = Position::current(&mut self.connection).await;
+        position.map_err(|error| DatabaseError::OutcomeUnknown { source: Some(error) })
     }
 
     /// Writes the next chunk; with the last one the import is complete.
