@@ -34,7 +34,20 @@ select
     judged.error
 from (
     select
-        known.*,
+        known.batch_id,
+        known.schema_name,
+        known.table_name,
+        known.status,
+        known.started_at,
+        known.ended_at,
+        known.waiting_since,
+        known.batch_lsn,
+        known.system_identifier,
+        known.timeline,
+        known.replicated_lsn,
+        known.row_count,
+        known.error,
+        known.is_replicated,
         case
             when known.is_replicated then 'READY'
             when pg_catalog.statement_timestamp() - known.waiting_since > interval '60 minutes' then 'STUCK'
@@ -166,7 +179,10 @@ from (
     from pg_catalog.unnest(of_tables) as name
 ) as wanted
 left join lateral (
-    select *
+    select
+        newest.batch_id, newest.status, newest.health, newest.severity, newest.started_at, newest.ended_at,
+        newest.waiting_since, newest.minutes_since_completion, newest.batch_lsn, newest.replicated_lsn,
+        newest.lag_bytes, newest.row_count, newest.error
     from tandem.batch_replication as newest
     where newest.schema_name = wanted.schema_name and newest.table_name = wanted.table_name
     order by newest.started_at desc, newest.batch_id desc
