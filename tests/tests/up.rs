@@ -99,7 +99,7 @@ fn a_second_replica_is_added_to_a_pair_and_every_command_knows_it() {
     let text = pair.ok("status");
     assert!(text.contains("tandem_subscription_2 enabled") && text.contains("\nquery-2 "), "{text}");
 
-    assert!(text.contains("replica-1: healthy: ") && text.contains("3 of 3 tables ready"), "{text}");
+    assert!(text.contains("replica-1: healthy: ") && text.contains("4 of 4 tables ready"), "{text}");
     pair.watches_until_interrupted();
 
     let verified = pair.json("verify");

@@ -23,8 +23,8 @@ use tonic::service::Routes;
 
 use crate::{
     freshness::{Freshness, HealthyStaleness, PrimaryClock, Watcher, watch_staleness},
-    grpc::{Replication, SalesQueries, Watches},
-    live::{Hub, Summaries, Watchers},
+    grpc::{Batches, Replication, SalesQueries, Watches},
+    live::{BatchWaits, Hub, Summaries, Watchers},
     observation::Observer,
     rollup::Folder,
     settings::ServeSettings,
@@ -67,7 +67,10 @@ pub async fn serve(settings: &ServeSettings, listeners: Listeners, shutdown: Shu
     let observer = observer(settings, replica(&databases.observer), primary.clone(), freshness.clock());
     // With a connection of its own: who asks must not wait for the one who looks. What is remembered they share.
     let asked = observer.clone().asking(replica(&databases.status));
-    let replication = Replication::new(asked, settings.replica_name.clone());
+    let waits = BatchWaits::new(replica(&databases.live), freshness.clone(), shutdown.clone());
+    let name = || settings.replica_name.clone();
+    let batches = Batches::new(replica(&databases.callers), freshness.clone(), waits.clone(), name());
+    let replication = Replication::new(asked, batches, name());
     let hub = Arc::new(Hub::new(replica(&databases.live)));
     let watchers = Watchers::new(hub.clone(), replica(&databases.live), shutdown.clone());
     let summaries = Summaries::new(replica(&databases.live), freshness.clone(), shutdown.clone());
@@ -82,6 +85,7 @@ pub async fn serve(settings: &ServeSettings, listeners: Listeners, shutdown: Shu
     background.serve_metrics(listeners.metrics);
     background.spawn("watcher", watcher.run(background.stop()));
     background.spawn("observer", observer.run(background.stop()));
+    background.spawn("batches", waits.run(background.stop()));
     background.spawn("hub", hub.run(background.stop()));
     let folder = Folder::new(databases.folder.clone(), settings.past_kept());
     background.spawn("folder", folder.run(background.stop()));

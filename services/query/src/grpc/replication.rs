@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use tandem_chassis::deadline::Deadline;
 use tandem_proto::{
     sales::query::v1::{
-        ConflictCount, GetReplicationStatusRequest, GetReplicationStatusResponse, OverallState, PrimaryState,
-        Publication, ReplicaOfPrimary, ReplicatedTable, ReplicationHealth, ReplicationLag, ReplicationSlot,
-        RollupState, SchemaDrift, Subscription, TableState, replication_service_server::ReplicationService,
+        ConflictCount, GetBatchRequest, GetBatchResponse, GetReplicationStatusRequest, GetReplicationStatusResponse,
+        ListBatchesRequest, ListBatchesResponse, OverallState, PrimaryState, Publication, ReplicaOfPrimary,
+        ReplicatedTable, ReplicationHealth, ReplicationLag, ReplicationSlot, RollupState, SchemaDrift, Subscription,
+        TableState, WaitForBatchRequest, WaitForBatchResponse, replication_service_server::ReplicationService,
     },
     time::to_timestamp,
 };
 use tandem_replication::{self as replication, PrimaryLook};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, codegen::BoxStream};
 
-use super::{encode, status};
+use super::{Batches, encode, status};
 use crate::{
     freshness::lag_bytes,
     observation::{Observation, Observer, PrimaryAnswer},
@@ -24,13 +25,14 @@ use crate::{
 /// Tells how replication is doing.
 pub struct Replication {
     observer: Observer,
+    batches: Batches,
     replica_name: String,
 }
 
 impl Replication {
-    /// Tells what `observer` sees now.
-    pub const fn new(observer: Observer, replica_name: String) -> Self {
-        Self { observer, replica_name }
+    /// Tells what `observer` sees now; of batches, `batches` tell.
+    pub const fn new(observer: Observer, batches: Batches, replica_name: String) -> Self {
+        Self { observer, batches, replica_name }
     }
 }
 
@@ -58,6 +60,26 @@ impl ReplicationService for Replication {
             subscription: seen.replica.subscription.map(subscription),
             rollups: rollups.map(self::rollups),
         }))
+    }
+
+    async fn list_batches(
+        &self,
+        request: Request<ListBatchesRequest>,
+    ) -> Result<Response<ListBatchesResponse>, Status> {
+        self.batches.list(request).await
+    }
+
+    async fn get_batch(&self, request: Request<GetBatchRequest>) -> Result<Response<GetBatchResponse>, Status> {
+        self.batches.get(request).await
+    }
+
+    type WaitForBatchStream = BoxStream<WaitForBatchResponse>;
+
+    async fn wait_for_batch(
+        &self,
+        request: Request<WaitForBatchRequest>,
+    ) -> Result<Response<Self::WaitForBatchStream>, Status> {
+        self.batches.wait(request)
     }
 }
 
