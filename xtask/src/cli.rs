@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::places::RunDirectory;
-use crate::{bench, down, postgres, prepare, psql, reset, seed, status, terminal, test, tidy, up, verify};
+use crate::{bench, down, healing, postgres, prepare, psql, reset, seed, status, terminal, test, tidy, up, verify};
 
 /// Starts, fills, checks and tests a Tandem pair on this machine.
 #[derive(Debug, Parser)]
@@ -32,6 +32,11 @@ enum Command {
     Seed(seed::Args),
     /// Compares both databases. Exit code: 0 equal, 1 different, 2 could not check.
     Verify(verify::Args),
+    /// Gets apply past a row of a replica that stands where the primary's stream puts one.
+    ///
+    /// What `tandem-query heal` does, for the running pair. Exit codes: 0 healed and equal, 1 different or not agreed to, 2
+    /// could not be done.
+    Heal(healing::HealArgs),
     /// Measures against a peer, in turn in one run.
     Bench(bench::Args),
     /// Runs every test of the workspace.
@@ -69,6 +74,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Psql(args) => psql::run(args).await,
         Command::Seed(args) => seed::run(args).await,
         Command::Verify(args) => verify::run(args).await,
+        Command::Heal(args) => healing::heal(args).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Test(args) => test::run(args).await,
         Command::Prepare(args) => prepare::run(args).await,

@@ -7,6 +7,7 @@ pub mod bench;
 pub mod cargo;
 pub mod cli;
 pub mod down;
+pub mod healing;
 pub mod log_excerpt;
 pub mod places;
 pub mod postgres;
