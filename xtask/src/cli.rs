@@ -37,6 +37,10 @@ enum Command {
     /// What `tandem-query heal` does, for the running pair. Exit codes: 0 healed and equal, 1 different or not agreed to, 2
     /// could not be done.
     Heal(healing::HealArgs),
+    /// Builds one table of a replica anew beside the one that queries read, compares, and swaps.
+    Resync(healing::ResyncArgs),
+    /// Builds all published tables of a replica anew; also where its slot on the primary is lost.
+    RebuildReplica(healing::RebuildArgs),
     /// Measures against a peer, in turn in one run.
     Bench(bench::Args),
     /// Runs every test of the workspace.
@@ -75,6 +79,8 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Seed(args) => seed::run(args).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Heal(args) => healing::heal(args).await,
+        Command::Resync(args) => healing::resync(args).await,
+        Command::RebuildReplica(args) => healing::rebuild(args).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Test(args) => test::run(args).await,
         Command::Prepare(args) => prepare::run(args).await,

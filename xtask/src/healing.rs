@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use tandem_healing::Addresses;
+use tandem_upkeep::Addresses;
 
 use crate::postgres::ReplicaNumber;
 use crate::running::RunState;
@@ -35,10 +35,38 @@ pub struct HealArgs {
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
-    heal: tandem_healing::HealArgs,
+    heal: tandem_upkeep::HealArgs,
 }
 
 /// Gets apply past rows that stand in its way.
 pub async fn heal(args: &HealArgs) -> anyhow::Result<ExitCode> {
     Ok(args.heal.run(&args.which.addresses()?).await)
+}
+
+/// How `resync` is called.
+#[derive(Debug, Args)]
+pub struct ResyncArgs {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    resync: tandem_upkeep::ResyncArgs,
+}
+
+/// Builds one table anew.
+pub async fn resync(args: &ResyncArgs) -> anyhow::Result<ExitCode> {
+    Ok(args.resync.run(&args.which.addresses()?).await)
+}
+
+/// How `rebuild-replica` is called.
+#[derive(Debug, Args)]
+pub struct RebuildArgs {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    rebuild: tandem_upkeep::RebuildArgs,
+}
+
+/// Builds all tables anew.
+pub async fn rebuild(args: &RebuildArgs) -> anyhow::Result<ExitCode> {
+    Ok(args.rebuild.run(&args.which.addresses()?).await)
 }

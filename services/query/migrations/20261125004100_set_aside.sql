@@ -16,4 +16,11 @@ create table tandem.set_aside (
 
 comment on table tandem.set_aside is 'Rows of this replica that stood where the primary put rows. Nobody reads them: drop what is not needed.';
 
+-- Written when tables that were built anew have taken the old ones' places while the stream was off, and gone once it is on:
+-- `rebuild-replica` finds here where the stream has to go on.
+create table tandem.rebuilt (
+    subscription text primary key,
+    lsn pg_lsn not null
+);
+
 reset role;

@@ -4,12 +4,12 @@ use std::{error::Error, process::ExitCode};
 
 use clap::Parser as _;
 use tandem_chassis::{database::Database, listeners::Listeners, migration, process, shutdown::Shutdown};
-use tandem_healing::Addresses;
 use tandem_query::{
     rollup, serve,
     settings::{Action, Arguments, BothSides, MigrateSettings, RebuildSettings, ServeSettings},
     store,
 };
+use tandem_upkeep::Addresses;
 
 const SERVICE: &str = "tandem-query";
 
@@ -24,6 +24,12 @@ async fn main() -> ExitCode {
         Action::Serve(settings) => process::run(SERVICE, &settings.log, run(&settings)).await,
         Action::RebuildRollups(settings) => process::run(SERVICE, &settings.log, rebuild(&settings)).await,
         Action::Heal(settings) => healing(&settings.sides, async |addresses| settings.heal.run(addresses).await).await,
+        Action::Resync(settings) => {
+            healing(&settings.sides, async |addresses| settings.resync.run(addresses).await).await
+        }
+        Action::RebuildReplica(settings) => {
+            healing(&settings.sides, async |addresses| settings.rebuild.run(addresses).await).await
+        }
         Action::Migrate(settings) => process::run(SERVICE, &settings.log, migrate(&settings)).await,
     }
 }
@@ -58,7 +64,7 @@ async fn healing(sides: &BothSides, run: impl AsyncFnOnce(&Addresses) -> ExitCod
         Ok(addresses) => run(&addresses).await,
         Err(error) => {
             eprintln!("{SERVICE}: {error}");
-            ExitCode::from(tandem_healing::FAILED)
+            ExitCode::from(tandem_upkeep::FAILED)
         }
     }
 }

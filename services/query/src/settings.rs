@@ -41,7 +41,7 @@ use tandem_chassis::settings::{
 use tandem_proto::money::Currency;
 use tandem_replication::SUBSCRIPTION;
 
-pub use self::both_sides::{BothSides, HealSettings, MigrateSettings};
+pub use self::both_sides::{BothSides, HealSettings, MigrateSettings, RebuildReplicaSettings, ResyncSettings};
 use crate::freshness::HealthyStaleness;
 
 /// A call waits no longer than this for a pooled connection: by then the pool is too small for the load, and the caller
@@ -85,6 +85,16 @@ pub enum Action {
     /// found in the changes that wait, shown, and moved to tandem.set_aside; nothing of the stream is skipped. Then both
     /// databases are compared. Exit codes: 0 healed and equal, 1 different or not agreed to, 2 could not be done.
     Heal(Box<HealSettings>),
+    /// Build one table of the replica anew beside the one that queries read, compare, and swap.
+    ///
+    /// Answers stay as they are until the new table takes the old one's place, within a fraction of a second in which they
+    /// wait. Exit codes: 0 done and equal, 1 different or not agreed to, 2 could not be done.
+    Resync(Box<ResyncSettings>),
+    /// Build all published tables of the replica anew, in the same way; also where its slot on the primary is lost.
+    ///
+    /// Run again after it was cut off, it goes on. Exit codes: 0 done and equal, 1 different or not agreed to, 2 could not
+    /// be done.
+    RebuildReplica(Box<RebuildReplicaSettings>),
 }
 
 /// Settings of `serve`.

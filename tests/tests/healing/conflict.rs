@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 use tandem_convergence::Options;
-use tandem_healing::heal;
 use tandem_proto::sales::command::v1::UpdateItemRequest;
 use tandem_tests::{Tandem, database, request};
+use tandem_upkeep::heal;
 
 use super::{addresses, alone, count, operate, run, sell};
 
@@ -57,7 +57,7 @@ async fn one_command_names_the_row_that_stops_apply_and_sets_it_aside_and_both_s
     let again = operate(&tandem, &["heal", "--yes", "--output", "json"]).await;
     let report: Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!((again.status.code(), report["rows"].as_array().unwrap().len()), (Some(0), 0), "{report}");
-    let slots = "select count(*) from pg_replication_slots where slot_name like 'tandem_healing%'";
+    let slots = "select count(*) from pg_replication_slots where slot_name like 'tandem_upkeep%'";
     assert_eq!(count(&mut tandem.primary().await, slots).await, 0, "no slot is left behind");
 }
 

@@ -4,13 +4,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod conflict;
+mod resync;
+mod traffic;
 
 use std::process::Output;
 
 use sqlx::{AssertSqlSafe, PgConnection};
-use tandem_healing::Addresses;
 use tandem_proto::sales::{command::v1::CreateTransactionResponse, v1::SalesItem};
 use tandem_tests::{Tandem, program::run_to_end, request};
+use tandem_upkeep::Addresses;
 use tokio::{
     process::Command,
     sync::{Mutex, MutexGuard, OnceCell},

@@ -8,8 +8,8 @@ use tandem_chassis::{
     migration,
     settings::{DatabaseSettings, LogSettings, Secret, SecretError, SslMode},
 };
-use tandem_healing::{Addresses, HealArgs};
 use tandem_replication::SUBSCRIPTION;
+use tandem_upkeep::{Addresses, HealArgs, RebuildArgs, ResyncArgs};
 
 use super::{ONE, Primary, QueryPassword, Replica};
 use crate::store::Upstream;
@@ -73,6 +73,28 @@ pub struct HealSettings {
     /// What to do.
     #[command(flatten)]
     pub heal: HealArgs,
+}
+
+/// Settings of `resync`.
+#[derive(Clone, Debug, Args)]
+pub struct ResyncSettings {
+    /// Both databases.
+    #[command(flatten)]
+    pub sides: BothSides,
+    /// What to do.
+    #[command(flatten)]
+    pub resync: ResyncArgs,
+}
+
+/// Settings of `rebuild-replica`.
+#[derive(Clone, Debug, Args)]
+pub struct RebuildReplicaSettings {
+    /// Both databases.
+    #[command(flatten)]
+    pub sides: BothSides,
+    /// What to do.
+    #[command(flatten)]
+    pub rebuild: RebuildArgs,
 }
 
 impl MigrateSettings {

@@ -96,3 +96,8 @@ pub(crate) fn relation(schema: &str, name: &str) -> String {
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
+
+/// Names, quoted for SQL, with commas between them; `prefix` before each.
+pub(crate) fn listed<'a>(prefix: &str, names: impl IntoIterator<Item = &'a String>) -> String {
+    names.into_iter().map(|name| format!("{prefix}{}", quoted(name))).collect::<Vec<_>>().join(", ")
+}

@@ -9,7 +9,7 @@ use tandem_replication::{Change, ChangeReader, Lsn, Subscription, TableState};
 
 use super::backlog::{Arrival, Key, Touched};
 use super::{Conflict, Version};
-use crate::error::{HealingError, on};
+use crate::error::{UpkeepError, on};
 use crate::sides::{Sides, Step, publication};
 use crate::table::{Table, quoted};
 
@@ -31,7 +31,7 @@ struct Watched {
 /// The rows of the replica that stand in the way of changes which wait to be applied, in the order of the changes.
 ///
 /// The changes are read from a copy of the subscription's slot, which nobody disturbs and which is gone at the end.
-pub(crate) async fn find(sides: &mut Sides, observe: &impl Fn(&Step)) -> Result<Vec<Conflict>, HealingError> {
+pub(crate) async fn find(sides: &mut Sides, observe: &impl Fn(&Step)) -> Result<Vec<Conflict>, UpkeepError> {
     let slot = sides.slot_name().await?;
     let from = sides.slot().await?.name;
     let until = sides.flushed().await?;
@@ -49,7 +49,7 @@ async fn look_through(
     mut reader: ChangeReader,
     until: Lsn,
     observe: &impl Fn(&Step),
-) -> Result<Vec<Conflict>, HealingError> {
+) -> Result<Vec<Conflict>, UpkeepError> {
     let subscription = sides.subscription().await?;
     let applied = sides.applied().await?;
     let (mut watched, mut conflicts, mut ordinal) = (HashMap::new(), Vec::new(), 0);
@@ -86,7 +86,7 @@ async fn watch<'a>(
     watched: &'a mut HashMap<String, Option<Watched>>,
     subscription: &Subscription,
     change: &Change,
-) -> Result<Option<&'a mut Watched>, HealingError> {
+) -> Result<Option<&'a mut Watched>, UpkeepError> {
     let relation = &change.relation;
     let label = format!("{}.{}", relation.schema, relation.name);
     if !watched.contains_key(&label) {

@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tandem_convergence::{Options, Report, Side, check_observed};
 use tandem_replication::{Lsn, PUBLICATION, Slot, Subscription};
 
-use crate::error::{HealingError, on};
+use crate::error::{UpkeepError, on};
 
 /// Held by whoever heals a replica, for as long as his session lasts: two at once would undo each other's work.
 const LOCK: i64 = 0x7461_6e64_656d_0005;
@@ -43,6 +43,10 @@ pub enum Step {
     Comparing(String),
     /// What was copied takes its table's place.
     Swapping(String),
+    /// The stream stops.
+    SwitchingOff,
+    /// The stream goes on behind what the new tables hold.
+    SwitchingOn,
     /// Both databases are compared.
     Verifying(String),
 }
@@ -58,6 +62,8 @@ impl fmt::Display for Step {
             Self::CatchingUp(table) => write!(f, "bringing the copy of {table} up to date"),
             Self::Comparing(table) => write!(f, "comparing the copy of {table} with the primary"),
             Self::Swapping(table) => write!(f, "putting the copy of {table} in its place"),
+            Self::SwitchingOff => f.write_str("switching the stream off"),
+            Self::SwitchingOn => f.write_str("switching the stream on"),
             Self::Verifying(what) => write!(f, "verifying: {what}"),
         }
     }
@@ -71,7 +77,7 @@ pub(crate) struct Sides {
 }
 
 impl Sides {
-    pub(crate) async fn connect(addresses: &Addresses) -> Result<Self, HealingError> {
+    pub(crate) async fn connect(addresses: &Addresses) -> Result<Self, UpkeepError> {
         let primary = connect(Side::Primary, &addresses.primary_url).await?;
         let mut replica = connect(Side::Replica, &addresses.replica_url).await?;
         let alone: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
@@ -80,27 +86,32 @@ impl Sides {
             .await
             .map_err(on(Side::Replica, "taking the lock of whoever heals"))?;
         if !alone {
-            return Err(HealingError::Busy);
+            return Err(UpkeepError::Busy);
         }
         Ok(Self { primary, replica, addresses: addresses.clone() })
     }
 
     /// A further connection to the replica, for what must not wait for the first.
-    pub(crate) async fn another_replica(&self) -> Result<PgConnection, HealingError> {
+    pub(crate) async fn another_replica(&self) -> Result<PgConnection, UpkeepError> {
         connect(Side::Replica, &self.addresses.replica_url).await
     }
 
-    pub(crate) async fn subscription(&mut self) -> Result<Subscription, HealingError> {
+    /// A further connection to the primary, for a snapshot.
+    pub(crate) async fn another_primary(&self) -> Result<PgConnection, UpkeepError> {
+        connect(Side::Primary, &self.addresses.primary_url).await
+    }
+
+    pub(crate) async fn subscription(&mut self) -> Result<Subscription, UpkeepError> {
         let name = &self.addresses.subscription;
         let found = Subscription::find(&mut self.replica, name).await;
         let found = found.map_err(on(Side::Replica, "reading the subscription"))?;
-        found.ok_or_else(|| HealingError::NotSubscribed { subscription: name.clone() })
+        found.ok_or_else(|| UpkeepError::NotSubscribed { subscription: name.clone() })
     }
 
     /// The subscription's slot, which must be there with all its changes.
-    pub(crate) async fn slot(&mut self) -> Result<Slot, HealingError> {
+    pub(crate) async fn slot(&mut self) -> Result<Slot, UpkeepError> {
         let name = &self.addresses.subscription;
-        let gone = |what| HealingError::SlotGone { slot: name.clone(), what };
+        let gone = |what| UpkeepError::SlotGone { slot: name.clone(), what };
         let found = Slot::find(&mut self.primary, name).await.map_err(on(Side::Primary, "reading the slot"))?;
         let slot = found.ok_or_else(|| gone("is not there"))?;
         if slot.wal_status.as_deref() == Some("lost") { Err(gone("is lost")) } else { Ok(slot) }
@@ -111,7 +122,7 @@ impl Sides {
     ///
     /// The progress of the replication origin alone is empty before the first change. It runs ahead of what is visible, and
     /// never behind.
-    pub(crate) async fn applied(&mut self) -> Result<Lsn, HealingError> {
+    pub(crate) async fn applied(&mut self) -> Result<Lsn, UpkeepError> {
         let origin: Option<Lsn> = sqlx::query_scalar(
             "
             select pg_replication_origin_progress(format('pg_%s', oid), false)
@@ -128,22 +139,32 @@ impl Sides {
     }
 
     /// Up to where the primary has flushed its WAL: all that a slot can be asked for.
-    pub(crate) async fn flushed(&mut self) -> Result<Lsn, HealingError> {
+    pub(crate) async fn flushed(&mut self) -> Result<Lsn, UpkeepError> {
         sqlx::query_scalar("select pg_current_wal_flush_lsn()")
             .fetch_one(&mut self.primary)
             .await
             .map_err(on(Side::Primary, "reading its position"))
     }
 
-    pub(crate) async fn verify(&self, options: &Options, observe: &impl Fn(&Step)) -> Result<Report, HealingError> {
+    /// Behind the commit of everything that is visible on the primary, and flushed: a slot can be read up to there. A message
+    /// is committed for it, which is in no publication.
+    pub(crate) async fn barrier(&mut self) -> Result<Lsn, UpkeepError> {
+        sqlx::query("select pg_logical_emit_message(true, 'tandem', '')")
+            .execute(&mut self.primary)
+            .await
+            .map_err(on(Side::Primary, "writing a message"))?;
+        self.flushed().await
+    }
+
+    pub(crate) async fn verify(&self, options: &Options, observe: &impl Fn(&Step)) -> Result<Report, UpkeepError> {
         let Addresses { primary_url, replica_url, .. } = &self.addresses;
         let observe = |phase: &tandem_convergence::Phase| observe(&Step::Verifying(phase.to_string()));
         Ok(check_observed(primary_url, replica_url, options, observe).await?)
     }
 
     /// A name for a slot of this session, which no other session uses.
-    pub(crate) async fn slot_name(&mut self) -> Result<String, HealingError> {
-        sqlx::query_scalar("select format('tandem_healing_%s', pg_backend_pid())")
+    pub(crate) async fn slot_name(&mut self) -> Result<String, UpkeepError> {
+        sqlx::query_scalar("select format('tandem_upkeep_%s', pg_backend_pid())")
             .fetch_one(&mut self.primary)
             .await
             .map_err(on(Side::Primary, "naming a slot"))
@@ -156,11 +177,11 @@ pub(crate) const fn publication() -> &'static str {
 }
 
 /// Text in a form that does not hang on a server's settings, since values travel as text.
-async fn connect(side: Side, url: &str) -> Result<PgConnection, HealingError> {
-    let failed = |source| HealingError::Connect { side, source };
+async fn connect(side: Side, url: &str) -> Result<PgConnection, UpkeepError> {
+    let failed = |source| UpkeepError::Connect { side, source };
     let options = PgConnectOptions::from_str(url)
         .map_err(failed)?
-        .application_name("tandem-healing")
+        .application_name("tandem-upkeep")
         .options([
             ("search_path", "pg_catalog"),
             ("datestyle", "ISO"),
@@ -168,6 +189,8 @@ async fn connect(side: Side, url: &str) -> Result<PgConnection, HealingError> {
             ("timezone", "UTC"),
             ("extra_float_digits", "3"),
             ("bytea_output", "hex"),
+            // A commit of ours is flushed when it is answered.
+            ("synchronous_commit", "on"),
         ])
         .disable_statement_logging();
     PgConnection::connect_with(&options).await.map_err(failed)

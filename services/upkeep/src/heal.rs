@@ -7,7 +7,7 @@ use tandem_convergence::{Options, Report};
 use tokio::time::{Instant, sleep};
 
 use crate::conflict::{self, Conflict};
-use crate::error::HealingError;
+use crate::error::UpkeepError;
 use crate::sides::{Addresses, Sides, Step};
 
 /// Between looks at how far apply is: it is a few milliseconds behind when it runs.
@@ -35,17 +35,17 @@ pub struct Healed {
 ///
 /// # Errors
 ///
-/// [`HealingError`] says what to do. A difference that the comparison finds is no error.
+/// [`UpkeepError`] says what to do. A difference that the comparison finds is no error.
 pub async fn heal(
     addresses: &Addresses,
     options: &Options,
     agree: impl Fn(&[Conflict]) -> bool,
     observe: impl Fn(&Step),
-) -> Result<Healed, HealingError> {
+) -> Result<Healed, UpkeepError> {
     observe(&Step::Connecting);
     let mut sides = Sides::connect(addresses).await?;
     if !sides.subscription().await?.enabled {
-        return Err(HealingError::SwitchedOff { subscription: addresses.subscription.clone() });
+        return Err(UpkeepError::SwitchedOff { subscription: addresses.subscription.clone() });
     }
     let mut healed = Healed { agreed: true, rows: Vec::new(), verify: None };
     loop {
@@ -74,7 +74,7 @@ pub async fn heal(
 }
 
 /// Waits until apply has come to where the primary is now, or fails once more although nothing stands in its way.
-async fn no_other_reason(sides: &mut Sides, errors_before: i64, observe: &impl Fn(&Step)) -> Result<(), HealingError> {
+async fn no_other_reason(sides: &mut Sides, errors_before: i64, observe: &impl Fn(&Step)) -> Result<(), UpkeepError> {
     let target = sides.flushed().await?;
     observe(&Step::WaitingForApply(target));
     let until = Instant::now() + ANOTHER_LOOK;
@@ -85,7 +85,7 @@ async fn no_other_reason(sides: &mut Sides, errors_before: i64, observe: &impl F
             return Ok(());
         }
         if subscription.apply_errors > errors_before && !subscription.progress.running {
-            return Err(HealingError::AnotherReason { subscription: subscription.name });
+            return Err(UpkeepError::AnotherReason { subscription: subscription.name });
         }
         if Instant::now() >= until {
             // Slow, or idle: the comparison waits as long as the caller allows, and says why it could not.

@@ -11,9 +11,10 @@ use serde::Serialize;
 use tandem_convergence::{Options, Report};
 
 use crate::conflict::Conflict;
-use crate::error::HealingError;
+use crate::error::UpkeepError;
 use crate::heal::{Healed, heal};
-use crate::sides::{Addresses, Step};
+use crate::resync::{Resynced, clean_up, rebuild, resync};
+use crate::sides::Addresses;
 
 /// Done, and the databases differ; or nothing was done because nobody agreed.
 const NOT_EQUAL: u8 = 1;
@@ -63,6 +64,81 @@ impl HealArgs {
         let outcome = operation.in_time(&spinner, healing).await;
         operation.end(outcome, told, |healed: &Healed| healed.agreed.then_some(healed.verify.as_ref()).flatten())
     }
+}
+
+/// What `resync` takes.
+#[derive(Clone, Debug, Args)]
+pub struct ResyncArgs {
+    /// The published table, as schema.table: sales.sales_item.
+    #[arg(value_name = "TABLE")]
+    table: String,
+    #[command(flatten)]
+    operation: Operation,
+}
+
+impl ResyncArgs {
+    /// Runs the command and prints what it did.
+    pub async fn run(&self, addresses: &Addresses) -> ExitCode {
+        let operation = &self.operation;
+        let spinner = operation.spinner();
+        let options = operation.options(addresses);
+        let agree = |tables: &[String]| spinner.suspend(|| operation.agreed(&building(tables)));
+        let building = resync(addresses, &self.table, &options, agree, |step| spinner.set_message(step.to_string()));
+        let outcome = operation.in_time(&spinner, building).await;
+        operation.end(cleaned(addresses, outcome).await, resynced, |done: &Resynced| done.verify.as_ref())
+    }
+}
+
+/// What `rebuild-replica` takes.
+#[derive(Clone, Debug, Args)]
+pub struct RebuildArgs {
+    #[command(flatten)]
+    operation: Operation,
+}
+
+impl RebuildArgs {
+    /// Runs the command and prints what it did.
+    pub async fn run(&self, addresses: &Addresses) -> ExitCode {
+        let operation = &self.operation;
+        let spinner = operation.spinner();
+        let options = operation.options(addresses);
+        let agree = |tables: &[String]| {
+            let stale = "While the old ones are swapped for them the stream is off, for longer where its slot is lost: \
+                queries go on, and say how stale they are.";
+            spinner.suspend(|| operation.agreed(&format!("{}\n{stale}", building(tables))))
+        };
+        let rebuilding = rebuild(addresses, &options, agree, |step| spinner.set_message(step.to_string()));
+        let outcome = operation.in_time(&spinner, rebuilding).await;
+        operation.end(cleaned(addresses, outcome).await, resynced, |done: &Resynced| done.verify.as_ref())
+    }
+}
+
+fn building(tables: &[String]) -> String {
+    format!(
+        "{} of the replica will be built anew from the primary, beside what queries read, and compared; then the old rows are \
+         dropped and the new ones take their place. Rollups are folded anew; watchers have to begin anew.",
+        tables.join(", ")
+    )
+}
+
+fn resynced(done: &Resynced) -> String {
+    match &done.verify {
+        None => "nothing was changed".to_owned(),
+        Some(verify) => format!("{verify}\nbuilt anew: {}", done.tables.join(", ")),
+    }
+}
+
+/// What did not come to its end leaves nothing behind, as far as the replica answers; else the next run takes it away.
+async fn cleaned(addresses: &Addresses, outcome: Result<Resynced, UpkeepError>) -> Result<Resynced, UpkeepError> {
+    if let Err(UpkeepError::Busy | UpkeepError::Connect { .. }) = outcome {
+        return outcome;
+    }
+    if outcome.is_err()
+        && let Err(error) = clean_up(addresses).await
+    {
+        eprintln!("what was built could not be taken away, the next run does that: {}", error.with_causes());
+    }
+    outcome
 }
 
 fn plan(rows: &[Conflict]) -> String {
@@ -120,19 +196,26 @@ impl Operation {
     async fn in_time<T>(
         &self,
         spinner: &ProgressBar,
-        doing: impl Future<Output = Result<T, HealingError>>,
-    ) -> Result<T, HealingError> {
+        doing: impl Future<Output = Result<T, UpkeepError>>,
+    ) -> Result<T, UpkeepError> {
         let timeout = Duration::from_secs(self.timeout);
+        let doing = async {
+            tokio::select! {
+                done = doing => done,
+                // Where signals can't be watched, they end the process by themselves.
+                Ok(()) = tokio::signal::ctrl_c() => Err(UpkeepError::Interrupted),
+            }
+        };
         let outcome = tokio::time::timeout(timeout, doing).await;
         let doing = spinner.message();
         spinner.finish_and_clear();
-        outcome.unwrap_or(Err(HealingError::TimedOut { timeout, doing }))
+        outcome.unwrap_or(Err(UpkeepError::TimedOut { timeout, doing }))
     }
 
     /// Prints the outcome, and tells the exit code.
     fn end<T: Serialize>(
         &self,
-        outcome: Result<T, HealingError>,
+        outcome: Result<T, UpkeepError>,
         told: impl Fn(&T) -> String,
         verify: impl Fn(&T) -> Option<&Report>,
     ) -> ExitCode {

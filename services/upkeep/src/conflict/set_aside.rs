@@ -5,14 +5,14 @@ use tandem_convergence::Side;
 use tandem_replication::Lsn;
 
 use super::Conflict;
-use crate::error::{HealingError, on};
+use crate::error::{UpkeepError, on};
 use crate::table::relation;
 
 const DOING: &str = "setting rows aside";
 
 /// Moves the rows to `tandem.set_aside`, all or none. A row that is not there any more in the version that was looked at
 /// stays: somebody else has dealt with it, and what stands there now may be the primary's.
-pub(crate) async fn set_aside(replica: &mut PgConnection, conflicts: &[Conflict]) -> Result<(), HealingError> {
+pub(crate) async fn set_aside(replica: &mut PgConnection, conflicts: &[Conflict]) -> Result<(), UpkeepError> {
     let failed = on(Side::Replica, DOING);
     let mut transaction = replica.begin().await.map_err(failed)?;
     for conflict in conflicts {
@@ -38,7 +38,7 @@ pub(crate) async fn set_aside(replica: &mut PgConnection, conflicts: &[Conflict]
             .await
             .map_err(failed)?;
         if moved.rows_affected() != 1 {
-            return Err(HealingError::RowChanged { table: conflict.table.clone(), key: conflict.key.to_string() });
+            return Err(UpkeepError::RowChanged { table: conflict.table.clone(), key: conflict.key.to_string() });
         }
     }
     transaction.commit().await.map_err(failed)

@@ -7,7 +7,7 @@ use tandem_replication::ReadError;
 
 /// Nothing that was acknowledged is undone by any of these; each command can be run again.
 #[derive(Debug, thiserror::Error)]
-pub enum HealingError {
+pub enum UpkeepError {
     /// The database did not take the connection.
     #[error("the {side} could not be reached: check that it runs, and its settings")]
     Connect {
@@ -72,6 +72,18 @@ pub enum HealingError {
         /// The subscription.
         subscription: String,
     },
+    /// Nothing can take a table's place while apply does not move.
+    #[error(
+        "apply of {subscription} fails, and a table can be swapped only in a stream that moves: run `heal` first, or \
+         `rebuild-replica`"
+    )]
+    ApplyFails {
+        /// The subscription.
+        subscription: String,
+    },
+    /// Somebody asked to stop.
+    #[error("interrupted: what was built is taken away, and the tables are as they were")]
+    Interrupted,
     /// It can't be rebuilt beside itself.
     #[error("{table} can't be built anew: {why}")]
     Unfit {
@@ -109,11 +121,11 @@ pub enum HealingError {
 }
 
 /// Names a failed statement.
-pub(crate) fn on(side: Side, doing: &'static str) -> impl Fn(sqlx::Error) -> HealingError + Copy {
-    move |source| HealingError::Query { side, doing, source }
+pub(crate) fn on(side: Side, doing: &'static str) -> impl Fn(sqlx::Error) -> UpkeepError + Copy {
+    move |source| UpkeepError::Query { side, doing, source }
 }
 
-impl HealingError {
+impl UpkeepError {
     /// The message and those of all its causes, in one line for people.
     #[must_use]
     pub fn with_causes(&self) -> String {
