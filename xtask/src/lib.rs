@@ -7,7 +7,6 @@ pub mod bench;
 pub mod cargo;
 pub mod cli;
 pub mod down;
-pub mod healing;
 pub mod log_excerpt;
 pub mod places;
 pub mod postgres;
@@ -24,6 +23,7 @@ pub mod test;
 pub mod tidy;
 pub mod tools;
 pub mod up;
+pub mod upkeep;
 pub mod verify;
 
 pub use running::RunState;

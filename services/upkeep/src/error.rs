@@ -1,9 +1,12 @@
 //! Why a replica could not be healed.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tandem_convergence::{CheckError, Side};
 use tandem_replication::ReadError;
+
+use crate::change::ChangeFileError;
 
 /// Nothing that was acknowledged is undone by any of these; each command can be run again.
 #[derive(Debug, thiserror::Error)]
@@ -52,8 +55,8 @@ pub enum UpkeepError {
         /// Completes "slot … on the primary …".
         what: &'static str,
     },
-    /// Another process is at work on this replica.
-    #[error("another heal, resync or rebuild-replica is at work on this replica: wait for it")]
+    /// Another process is at work on one of the databases.
+    #[error("another heal, resync, rebuild-replica or migrate is at work on this pair: wait for it")]
     Busy,
     /// A row was to be moved that is not there any more as it was shown.
     #[error("row {key} of {table} has changed since it was looked at: run this again")]
@@ -81,6 +84,23 @@ pub enum UpkeepError {
         /// The subscription.
         subscription: String,
     },
+    /// The sides don't agree in a way that the change does not explain.
+    #[error("the sides have drifted apart, and nothing was changed: {}", drift.join("; "))]
+    Drifted {
+        /// Each a sentence.
+        drift: Vec<String>,
+    },
+    /// What is to change can't be read.
+    #[error("{} can't be read", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// What is to change can't be understood.
+    #[error(transparent)]
+    Change(#[from] ChangeFileError),
     /// Somebody asked to stop.
     #[error("interrupted: what was built is taken away, and the tables are as they were")]
     Interrupted,

@@ -10,7 +10,7 @@ use tandem_replication::{Lsn, PUBLICATION, Slot, Subscription};
 
 use crate::error::{UpkeepError, on};
 
-/// Held by whoever heals a replica, for as long as his session lasts: two at once would undo each other's work.
+/// Held by whoever is at work on a database, for as long as his session lasts: two at once would undo each other's work.
 const LOCK: i64 = 0x7461_6e64_656d_0005;
 
 /// Where the two databases are.
@@ -47,6 +47,10 @@ pub enum Step {
     SwitchingOff,
     /// The stream goes on behind what the new tables hold.
     SwitchingOn,
+    /// A step of a change of shape is carried out.
+    Changing(String),
+    /// A new column is filled in old rows; how many were.
+    Filling(String, u64),
     /// Both databases are compared.
     Verifying(String),
 }
@@ -64,6 +68,8 @@ impl fmt::Display for Step {
             Self::Swapping(table) => write!(f, "putting the copy of {table} in its place"),
             Self::SwitchingOff => f.write_str("switching the stream off"),
             Self::SwitchingOn => f.write_str("switching the stream on"),
+            Self::Changing(what) => f.write_str(what),
+            Self::Filling(table, rows) => write!(f, "filling {table}, {rows} rows so far"),
             Self::Verifying(what) => write!(f, "verifying: {what}"),
         }
     }
@@ -80,14 +86,7 @@ impl Sides {
     pub(crate) async fn connect(addresses: &Addresses) -> Result<Self, UpkeepError> {
         let primary = connect(Side::Primary, &addresses.primary_url).await?;
         let mut replica = connect(Side::Replica, &addresses.replica_url).await?;
-        let alone: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
-            .bind(LOCK)
-            .fetch_one(&mut replica)
-            .await
-            .map_err(on(Side::Replica, "taking the lock of whoever heals"))?;
-        if !alone {
-            return Err(UpkeepError::Busy);
-        }
+        lock(&mut replica, Side::Replica).await?;
         Ok(Self { primary, replica, addresses: addresses.clone() })
     }
 
@@ -171,13 +170,19 @@ impl Sides {
     }
 }
 
+/// For as long as the session lasts, nobody else does what is done here to this database.
+pub(crate) async fn lock(connection: &mut PgConnection, side: Side) -> Result<(), UpkeepError> {
+    let locked = sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(LOCK).fetch_one(connection).await;
+    if locked.map_err(on(side, "taking the lock of upkeep"))? { Ok(()) } else { Err(UpkeepError::Busy) }
+}
+
 /// The publication that replicas follow.
 pub(crate) const fn publication() -> &'static str {
     PUBLICATION
 }
 
 /// Text in a form that does not hang on a server's settings, since values travel as text.
-async fn connect(side: Side, url: &str) -> Result<PgConnection, UpkeepError> {
+pub(crate) async fn connect(side: Side, url: &str) -> Result<PgConnection, UpkeepError> {
     let failed = |source| UpkeepError::Connect { side, source };
     let options = PgConnectOptions::from_str(url)
         .map_err(failed)?

@@ -68,29 +68,34 @@ async fn batch(
 ) -> Result<Batch, sqlx::Error> {
     let (relation, column, key) = (change.relation(), quoted(&change.column), &table.primary_key);
     let behind = after.map(|after| {
-        let values = key.iter().zip(1..=after.len()).map(|(name, number)| {
-            format!("${number}::text::{}", table.type_of(name).unwrap_or("text"))
-        });
+        let values = key
+            .iter()
+            .zip(1..=after.len())
+            .map(|(name, number)| format!("${number}::text::{}", table.type_of(name).unwrap_or("text")));
         format!("and ({}) > ({})", listed("", key), values.collect::<Vec<_>>().join(", "))
     });
-    let same: Vec<_> = key.iter().map(|name| format!("filled.{0} = due.{0}", quoted(name))).collect();
-    let texts: Vec<_> = key.iter().map(|name| format!("{}::text", quoted(name))).collect();
-    let backwards: Vec<_> = key.iter().map(|name| format!("{} desc", quoted(name))).collect();
+    // Names of their own, so that the backfill means the row's columns.
+    let due: Vec<_> = (0..key.len()).map(|place| format!("due_{place}")).collect();
+    let same: Vec<_> = key.iter().zip(&due).map(|(name, due)| format!("filled.{} = due.{due}", quoted(name))).collect();
+    let texts: Vec<_> = due.iter().map(|due| format!("{due}::text")).collect();
     let statement = format!(
-        "with due as (
+        "with due ({due}) as (
             select {keys} from {relation} where {column} is null {behind}
             order by {keys} limit {BATCH} for update skip locked
         ), changed as (
-            update {relation} as filled set {column} = {value} from due where {same} returning filled.{column} is null as is_null
+            update {relation} as filled set {column} = ({value})::{data_type} from due where {same}
+            returning filled.{column} is null as is_null
         )
         select (select count(*) from changed) as rows, (select count(*) from changed where is_null) as left_null,
-            (select array[{texts}] from due order by {backwards} limit 1) as last",
+            (select array[{texts}] from due order by {backwards} desc limit 1) as last",
         keys = listed("", key),
         behind = behind.unwrap_or_default(),
-        value = of_row(change),
+        value = change.backfill.as_deref().unwrap_or("null"),
+        data_type = change.data_type,
         same = same.join(" and "),
         texts = texts.join(", "),
-        backwards = backwards.join(", "),
+        backwards = due.join(" desc, "),
+        due = due.join(", "),
     );
     let mut query = sqlx::query(AssertSqlSafe(statement));
     for value in after.unwrap_or_default() {
@@ -98,10 +103,4 @@ async fn batch(
     }
     let row = query.fetch_one(primary).await?;
     Ok(Batch { rows: row.try_get("rows")?, left_null: row.try_get("left_null")?, last: row.try_get("last")? })
-}
-
-/// The value, computed where only the row's own columns have names.
-fn of_row(change: &Change) -> String {
-    let value = change.backfill.as_deref().unwrap_or("null");
-    format!("(select ({value})::{} from (select filled.*) as own)", change.data_type)
 }

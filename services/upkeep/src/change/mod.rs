@@ -14,13 +14,13 @@ use serde::Serialize;
 use tandem_convergence::{Options, Report};
 
 use self::pair::Pair;
-use self::steps::{StepState, states};
+use self::steps::states;
 use crate::error::UpkeepError;
 use crate::sides::Step;
 
 pub use file::{Change, ChangeFileError};
 pub use pair::{PairAddresses, ReplicaAddress};
-pub use steps::{Direction, PlannedStep};
+pub use steps::{Direction, PlannedStep, StepState};
 
 /// What is to be done, and where both sides stand.
 #[derive(Debug, Serialize)]

@@ -8,7 +8,7 @@ use tandem_replication::{Lsn, Subscription};
 use tokio::time::sleep;
 
 use crate::error::{UpkeepError, on};
-use crate::sides::{Step, connect};
+use crate::sides::{Step, connect, lock};
 
 /// Between looks at how far a replica is.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
@@ -45,10 +45,14 @@ pub(super) struct Pair {
 
 impl Pair {
     pub(super) async fn connect(addresses: &PairAddresses) -> Result<Self, UpkeepError> {
-        let primary = connect(Side::Primary, &addresses.primary_url).await?;
+        let mut primary = connect(Side::Primary, &addresses.primary_url).await?;
+        lock(&mut primary, Side::Primary).await?;
         let mut replicas = Vec::new();
         for address in &addresses.replicas {
-            replicas.push((connect(Side::Replica, &address.url).await?, address.clone()));
+            let mut replica = connect(Side::Replica, &address.url).await?;
+            // A table that is built anew is built in the shape that it has now.
+            lock(&mut replica, Side::Replica).await?;
+            replicas.push((replica, address.clone()));
         }
         Ok(Self { primary, replicas, primary_url: addresses.primary_url.clone() })
     }
@@ -58,8 +62,10 @@ impl Pair {
         let failed = on(Side::Primary, "writing a message");
         let emit = "select pg_logical_emit_message(true, 'tandem', '')";
         sqlx::query(emit).execute(&mut self.primary).await.map_err(failed)?;
-        let position: Lsn =
-            sqlx::query_scalar("select pg_current_wal_flush_lsn()").fetch_one(&mut self.primary).await.map_err(failed)?;
+        let position: Lsn = sqlx::query_scalar("select pg_current_wal_flush_lsn()")
+            .fetch_one(&mut self.primary)
+            .await
+            .map_err(failed)?;
         for (replica, address) in &mut self.replicas {
             observe(&Step::WaitingForApply(position));
             loop {
@@ -75,11 +81,7 @@ impl Pair {
         Ok(())
     }
 
-    pub(super) async fn verify(
-        &self,
-        options: &Options,
-        observe: &impl Fn(&Step),
-    ) -> Result<Vec<Report>, UpkeepError> {
+    pub(super) async fn verify(&self, options: &Options, observe: &impl Fn(&Step)) -> Result<Vec<Report>, UpkeepError> {
         let mut reports = Vec::new();
         for (_, address) in &self.replicas {
             let options = Options { subscription: address.subscription.clone(), ..options.clone() };

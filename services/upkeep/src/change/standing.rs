@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tandem_convergence::Side;
 use tandem_replication::{Publication, Slot, Subscription, TableState};
 
@@ -130,7 +130,8 @@ impl Standing {
                     drift.push(format!("{label} is {found} on {side}, and {} in the change", self.data_type));
                 }
                 None if side != "the primary" && self.primary_has(change) => {
-                    drift.push(format!("the primary has {label} and {side} does not: replicas come first, and go last"));
+                    drift
+                        .push(format!("the primary has {label} and {side} does not: replicas come first, and go last"));
                 }
                 Some(_) | None => {}
             }
@@ -200,12 +201,9 @@ async fn unfit_subscription(replica: &mut PgConnection, name: &str) -> Result<Op
 
 /// A type as the catalogs write it.
 async fn written(primary: &mut PgConnection, data_type: &str) -> Result<String, sqlx::Error> {
-    let probe = format!("select null::{data_type} as value");
-    let described = sqlx::query_scalar::<_, String>("select format_type(atttypid, atttypmod) from pg_attribute where false");
-    drop(described);
-    // The server's own reading, with its precision: by way of a column that nobody else sees.
-    let create = format!("create temporary table tandem_type on commit drop as {probe}");
-    let mut transaction = sqlx::Connection::begin(primary).await?;
+    // The server's own reading: of a column that nobody else sees.
+    let create = format!("create temporary table tandem_type on commit drop as select null::{data_type} as value");
+    let mut transaction = primary.begin().await?;
     sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *transaction).await?;
     sqlx::query_scalar(
         "select format_type(atttypid, atttypmod) from pg_attribute

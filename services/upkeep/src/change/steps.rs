@@ -67,7 +67,12 @@ pub(super) fn states(standing: &Standing, change: &Change, direction: Direction)
     let steps = match direction {
         Direction::Expand => {
             let mut steps = vec![
-                (Kind::AddOnReplicas, "replica", format!("add {column} {}", change.data_type), on_replicas.iter().all(|has| *has)),
+                (
+                    Kind::AddOnReplicas,
+                    "replica",
+                    format!("add {column} {}", change.data_type),
+                    on_replicas.iter().all(|has| *has),
+                ),
                 (Kind::AddOnPrimary, "primary", format!("add {column} {}", change.data_type), on_primary),
                 (Kind::Publish, "both", format!("publish {column}, and refresh the subscriptions"), published),
             ];

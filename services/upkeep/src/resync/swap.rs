@@ -11,7 +11,7 @@ use super::construction::Construction;
 use super::shadow::{SCHEMA, Shadow};
 use crate::error::{UpkeepError, on};
 use crate::sides::{Sides, Step};
-use crate::table::relation;
+use crate::table::{Table, quoted, relation};
 
 /// A lock is waited for so long, and everybody who comes after it waits, too: less than `deadlock_timeout`, by default a
 /// second, so that nobody is ended for having met us.
@@ -141,9 +141,14 @@ async fn exchange(
     let old: Vec<String> = shadows.iter().map(|shadow| shadow.table.relation()).collect();
     lock(replica, &old, "access exclusive").await?;
     for shadow in shadows {
+        let now = Table::find(replica, &shadow.table.schema, &shadow.table.name).await.map_err(failed)?;
+        if now.is_none_or(|now| now.oid != shadow.table.oid || now.columns != shadow.table.columns) {
+            let why = "it was changed meanwhile: run this again".to_owned();
+            return Err(UpkeepError::Unfit { table: shadow.table.label(), why });
+        }
         subscribe(replica, shadow, subscription).await.map_err(failed)?;
         let place = relation(SCHEMA, &shadow.table.name);
-        let schema = crate::table::quoted(&shadow.table.schema);
+        let schema = quoted(&shadow.table.schema);
         let old = shadow.table.relation();
         let moves = [
             format!("truncate {old}"),

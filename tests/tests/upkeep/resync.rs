@@ -1,19 +1,19 @@
 //! Tables of the replica are built anew, while both databases are in use.
 
-use std::collections::HashSet;
-use std::mem::discriminant;
-use std::sync::Mutex;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use serde_json::Value;
 use sqlx::PgConnection;
 use tandem_convergence::Options;
 use tandem_proto::sales::query::v1::GetTransactionRequest;
 use tandem_tests::{Tandem, database, request};
-use tandem_upkeep::{Resynced, Step, UpkeepError, rebuild, resync};
-use tokio::sync::Notify;
+use tandem_upkeep::{Step, rebuild, resync};
 
-use super::traffic::Traffic;
-use super::{addresses, alone, count, operate, run, sell};
+use super::traffic::{Traffic, pace};
+use super::{addresses, alone, count, killed_at_each_step, operate, run, sell};
 
 const ITEMS: &str = "sales.sales_item";
 
@@ -57,15 +57,18 @@ async fn a_table_is_built_anew_while_callers_write_and_are_answered_exactly() {
     spoil(&tandem).await;
     let mut replica = tandem.replica().await;
     let (before, oid) = (shape(&mut replica, ITEMS).await, count(&mut replica, OID).await);
-    let traffic = Traffic::start(&tandem).await;
-    for table in [ITEMS, "sales.sales_transaction", "tandem.watermark"] {
-        let done = operate(&tandem, &["resync", table, "--yes", "--output", "json"]).await;
-        assert_eq!(done.status.code(), Some(0), "{table}: {}", String::from_utf8_lossy(&done.stderr));
-        let report: Value = serde_json::from_slice(&done.stdout).unwrap();
-        assert_eq!(report["verify"]["equal"], true, "{report}");
-        assert_eq!(report["tables"], serde_json::json!([table]));
+    for table in [ITEMS, "sales.sales_transaction"] {
+        let traffic = Traffic::start(&tandem).await;
+        let observe = traffic.until_verified(|_| ());
+        let done = resync(&addresses(&tandem), table, &Options::default(), |_| true, observe).await.unwrap();
+        traffic.end().await;
+        assert!(done.verify.unwrap().equal, "{table}");
     }
-    traffic.end().await;
+    let done = operate(&tandem, &["resync", "tandem.watermark", "--yes", "--output", "json"]).await;
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(report["verify"]["equal"], true, "{report}");
+    assert_eq!(report["tables"], serde_json::json!(["tandem.watermark"]));
     assert_eq!(shape(&mut replica, ITEMS).await, before);
     assert_ne!(count(&mut replica, OID).await, oid, "it is another table");
     nothing_is_left(&tandem).await;
@@ -80,41 +83,15 @@ async fn nothing_is_left(tandem: &Tandem) {
     assert_eq!(count(&mut tandem.primary().await, slots).await, 0);
 }
 
-/// Does something again and again, cut off at the first step that was not met before, until it comes to its end: as if it
-/// was killed at each. How many steps there were.
-async fn killed_at_each_step<F: Future<Output = Result<Resynced, UpkeepError>>>(
-    doing: impl Fn(Box<dyn Fn(&Step)>) -> F,
-) -> (usize, Resynced) {
-    static MET: Mutex<Option<HashSet<std::mem::Discriminant<Step>>>> = Mutex::new(None);
-    *MET.lock().unwrap() = Some(HashSet::new());
-    loop {
-        let cut = std::rc::Rc::new(Notify::new());
-        let cutting = std::rc::Rc::clone(&cut);
-        let observe = Box::new(move |step: &Step| {
-            if MET.lock().unwrap().as_mut().unwrap().insert(discriminant(step)) {
-                cutting.notify_one();
-            }
-        });
-        tokio::select! {
-            biased;
-            () = cut.notified() => {}
-            done = doing(observe) => match done {
-                Ok(done) => return (MET.lock().unwrap().take().unwrap().len(), done),
-                // The one before is about to find out that it was left.
-                Err(UpkeepError::Busy) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
-                Err(error) => panic!("{}", error.with_causes()),
-            },
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_resync_that_was_killed_at_any_step_is_run_again_and_comes_to_its_end() {
     let tandem = alone().await;
     spoil(&tandem).await;
     let (addresses, options) = (addresses(&tandem), Options::default());
     let traffic = Traffic::start(&tandem).await;
-    let (steps, done) = killed_at_each_step(|observe| resync(&addresses, ITEMS, &options, |_| true, observe)).await;
+    let (steps, done) =
+        killed_at_each_step(|observe| resync(&addresses, ITEMS, &options, |_| true, traffic.until_verified(observe)))
+            .await;
     traffic.end().await;
     assert!(done.verify.unwrap().equal);
     assert_eq!(steps, 7);
@@ -136,8 +113,11 @@ async fn a_replica_whose_slot_is_lost_is_rebuilt_by_one_command_also_when_it_is_
     nothing_is_left(&tandem).await;
     // A healthy one, under traffic: tokens are fulfilled all the while.
     let traffic = Traffic::start(&tandem).await;
-    let done = operate(&tandem, &["rebuild-replica", "--yes", "--output", "json"]).await;
+    let observe = traffic.until_verified(|_| ());
+    let done = rebuild(&addresses, &options, |_| true, observe).await.unwrap();
     traffic.end().await;
+    assert!(done.verify.unwrap().equal);
+    let done = operate(&tandem, &["rebuild-replica", "--yes", "--output", "json"]).await;
     assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
     let report: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!((&report["verify"]["equal"], report["tables"].as_array().unwrap().len()), (&Value::Bool(true), 3));
@@ -156,6 +136,59 @@ async fn lose_slot(tandem: &Tandem) {
     }
     run(&mut primary, "alter system reset max_slot_wal_keep_size").await;
     run(&mut primary, "select pg_reload_conf()").await;
+}
+
+/// What a writer does again and again with rows whose body is stored apart, and sent only when it changes.
+const LETTERS: [&str; 5] = [
+    "update public.letter set sort = sort + 1 where id % 3 = 0",
+    "update public.letter set id = id + 100 where id = (select min(id) from public.letter)",
+    "insert into public.letter select coalesce(max(id), 0) + 1, 0, repeat(md5(random()::text), 200) from public.letter",
+    "delete from public.letter where id = (select min(id) from public.letter)",
+    "update public.letter set body = repeat(md5(random()::text), 200) where id % 7 = 0",
+];
+
+async fn write_letters(mut primary: PgConnection, over: Arc<AtomicBool>) {
+    let mut pace = pace();
+    while !over.load(Ordering::Relaxed) {
+        pace.tick().await;
+        for statement in LETTERS {
+            run(&mut primary, statement).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn large_values_that_updates_do_not_send_again_are_in_the_table_that_is_built() {
+    let tandem = alone().await;
+    let (mut primary, mut replica) = (tandem.primary().await, tandem.replica().await);
+    let table = "create table public.letter (id integer primary key, sort integer not null, body text not null);
+        alter table public.letter alter column body set storage external";
+    run(&mut replica, table).await;
+    run(&mut primary, table).await;
+    let fill = "insert into public.letter select id, 0, repeat(md5(id::text), 200) from generate_series(1, 60) as id";
+    run(&mut primary, fill).await;
+    run(&mut primary, "grant select on public.letter to tandem_replication").await;
+    run(&mut primary, "alter publication tandem_publication add table public.letter (id, sort, body)").await;
+    run(&mut replica, "alter subscription tandem_subscription refresh publication").await;
+    let ready = "select bool_and(srsubstate = 'r') from pg_subscription_rel";
+    database::until(&mut replica, "the new table is ready", ready).await;
+    let over = Arc::new(AtomicBool::new(false));
+    for _ in 0..2 {
+        over.store(false, Ordering::Relaxed);
+        let writer = tokio::spawn(write_letters(tandem.primary().await, Arc::clone(&over)));
+        let stop = |step: &Step| {
+            if let Step::Verifying(_) = step {
+                over.store(true, Ordering::Relaxed);
+            }
+        };
+        let done = resync(&addresses(&tandem), "public.letter", &Options::default(), |_| true, stop).await.unwrap();
+        writer.await.unwrap();
+        assert!(done.verify.unwrap().equal);
+    }
+    run(&mut primary, "alter publication tandem_publication drop table public.letter").await;
+    run(&mut replica, "alter subscription tandem_subscription refresh publication").await;
+    run(&mut replica, "drop table public.letter").await;
+    run(&mut primary, "drop table public.letter").await;
 }
 
 #[tokio::test]

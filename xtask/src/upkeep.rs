@@ -1,9 +1,9 @@
-//! `cargo xtask heal` and its kin: what `tandem-query` offers an operator, for the running pair.
+//! `cargo xtask heal` and its kin: what `tandem-query` and `tandem-migrate` offer an operator, for the running pair.
 
 use std::process::ExitCode;
 
-use clap::Args;
-use tandem_upkeep::Addresses;
+use clap::{Args, Subcommand};
+use tandem_upkeep::{Addresses, ApplyArgs, PairAddresses, PlanArgs, ReplicaAddress};
 
 use crate::postgres::ReplicaNumber;
 use crate::running::RunState;
@@ -69,4 +69,28 @@ pub struct RebuildArgs {
 /// Builds all tables anew.
 pub async fn rebuild(args: &RebuildArgs) -> anyhow::Result<ExitCode> {
     Ok(args.rebuild.run(&args.which.addresses()?).await)
+}
+
+/// What `migrate` can do.
+#[derive(Debug, Subcommand)]
+pub enum Migrate {
+    /// Shows the steps, and where each side stands. Exit codes: 0 nothing is left, 1 steps are due, 2 drifted or not readable.
+    Plan(PlanArgs),
+    /// Carries out the steps that are left, and compares. Exit codes: 0 done and equal, 1 different or not agreed to, 2 could
+    /// not be done.
+    Apply(ApplyArgs),
+}
+
+/// Changes the shape of a published table of the running pair.
+pub async fn migrate(migrate: &Migrate) -> anyhow::Result<ExitCode> {
+    let state = RunState::load()?;
+    let replicas = state
+        .replicas()
+        .into_iter()
+        .map(|replica| ReplicaAddress { url: replica.server.admin_url, subscription: replica.number.subscription() });
+    let addresses = PairAddresses { primary_url: state.primary.admin_url.clone(), replicas: replicas.collect() };
+    Ok(match migrate {
+        Migrate::Plan(args) => args.run(&addresses).await,
+        Migrate::Apply(args) => args.run(&addresses).await,
+    })
 }

@@ -11,12 +11,23 @@ use tandem_proto::sales::{
     v1::SalesItem,
 };
 use tandem_tests::{Tandem, request};
-use tokio::task::JoinSet;
+use tandem_upkeep::Step;
+use tokio::{
+    task::JoinSet,
+    time::{Interval, MissedTickBehavior, interval},
+};
 
 /// Where each sale is one thing for one dollar, and stays.
 const COUNTED: i32 = 21;
 /// Where sales come, change and go.
 const CHURNED: i32 = 22;
+
+/// What a writer writes in: some 300 sales a second in all, which the databases of a busy machine keep up with.
+pub fn pace() -> Interval {
+    let mut pace = interval(std::time::Duration::from_millis(5));
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pace
+}
 
 /// Callers in the background. None of them may meet an error, or an answer that is not exact.
 pub struct Traffic {
@@ -40,6 +51,18 @@ impl Traffic {
         Self { callers, over, answers, sold }
     }
 
+    /// Passes steps on, and ends the traffic when both databases are compared: how a comparison does under writes is its own
+    /// tests' affair.
+    pub fn until_verified(&self, observe: impl Fn(&Step)) -> impl Fn(&Step) {
+        let over = Arc::clone(&self.over);
+        move |step| {
+            if let Step::Verifying(_) = step {
+                over.store(true, Ordering::Relaxed);
+            }
+            observe(step);
+        }
+    }
+
     /// Ends it, and fails the test if a caller met what it must not meet.
     pub async fn end(mut self) {
         self.over.store(true, Ordering::Relaxed);
@@ -58,7 +81,9 @@ type Queries =
     tandem_proto::sales::query::v1::sales_query_service_client::SalesQueryServiceClient<tonic::transport::Channel>;
 
 async fn count(mut commands: Commands, sold: Arc<Mutex<(i64, String)>>, over: Arc<AtomicBool>) {
+    let mut pace = pace();
     while !over.load(Ordering::Relaxed) {
+        pace.tick().await;
         let create = request::create(request::sale(COUNTED, vec![request::item("UNIT", 1, "1.00")]));
         let token = commands.create_transaction(create).await.unwrap().into_inner().consistency_token;
         let mut sold = sold.lock().unwrap();
@@ -67,7 +92,9 @@ async fn count(mut commands: Commands, sold: Arc<Mutex<(i64, String)>>, over: Ar
 }
 
 async fn churn(mut commands: Commands, over: Arc<AtomicBool>) {
+    let mut pace = pace();
     while !over.load(Ordering::Relaxed) {
+        pace.tick().await;
         let create = request::create(request::sale(CHURNED, vec![request::item("CHURN", 2, "3.00")]));
         let sale = commands.create_transaction(create).await.unwrap().into_inner().transaction.unwrap();
         let item = SalesItem { item_id: sale.items[0].item_id.clone(), ..request::item("CHURN", 5, "3.00") };

@@ -3,19 +3,21 @@
 // A panic is how a test fails.
 #![allow(clippy::unwrap_used)]
 
+mod change;
 mod conflict;
 mod resync;
 mod traffic;
 
-use std::process::Output;
+use std::{cell::RefCell, collections::HashSet, mem::discriminant, process::Output, rc::Rc, time::Duration};
 
 use sqlx::{AssertSqlSafe, PgConnection};
 use tandem_proto::sales::{command::v1::CreateTransactionResponse, v1::SalesItem};
 use tandem_tests::{Tandem, program::run_to_end, request};
-use tandem_upkeep::Addresses;
+use tandem_upkeep::{Addresses, Step, UpkeepError};
 use tokio::{
     process::Command,
-    sync::{Mutex, MutexGuard, OnceCell},
+    sync::{Mutex, MutexGuard, Notify, OnceCell},
+    time::sleep,
 };
 use xtask::{
     postgres::{Login, TestOptions},
@@ -62,4 +64,35 @@ async fn run(connection: &mut PgConnection, statement: &str) {
 
 async fn count(connection: &mut PgConnection, question: &'static str) -> i64 {
     sqlx::query_scalar(question).fetch_one(connection).await.unwrap()
+}
+
+/// Does something again and again, cut off at the first step that was not met before, until it comes to its end: as if it
+/// was killed at each. How many steps there were.
+async fn killed_at_each_step<T, F: Future<Output = Result<T, UpkeepError>>>(
+    doing: impl Fn(Box<dyn Fn(&Step)>) -> F,
+) -> (usize, T) {
+    let met = Rc::new(RefCell::new(HashSet::new()));
+    loop {
+        let cut = Rc::new(Notify::new());
+        let (cutting, meeting) = (Rc::clone(&cut), Rc::clone(&met));
+        let observe = Box::new(move |step: &Step| {
+            let name = match step {
+                Step::Changing(what) => what.clone(),
+                other => format!("{:?}", discriminant(other)),
+            };
+            if meeting.borrow_mut().insert(name) {
+                cutting.notify_one();
+            }
+        });
+        tokio::select! {
+            biased;
+            () = cut.notified() => {}
+            done = doing(observe) => match done {
+                Ok(done) => return (met.borrow().len(), done),
+                // The one before is about to find out that it was left.
+                Err(UpkeepError::Busy) => sleep(Duration::from_millis(10)).await,
+                Err(error) => panic!("{}", error.with_causes()),
+            },
+        }
+    }
 }
