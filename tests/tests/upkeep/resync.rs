@@ -21,16 +21,16 @@ const ITEMS: &str = "sales.sales_item";
 const SHAPE: &str = "
     select jsonb_build_object(
         'owner', (select pg_get_userbyid(relowner) from pg_class where oid = $1::regclass),
-        'privileges', (select array_agg(privilege::text order by 1) from pg_class, unnest(relacl) as privilege
+        'privileges', (select array_agg(privilege::text order by privilege::text) from pg_class, unnest(relacl) as privilege
             where oid = $1::regclass),
         'columns', (select array_agg(format('%s %s %s %s', attname, format_type(atttypid, atttypmod), attnotnull,
                 pg_get_expr(adbin, adrelid)) order by attnum)
             from pg_attribute left join pg_attrdef on adrelid = attrelid and adnum = attnum
             where attrelid = $1::regclass and attnum > 0 and not attisdropped),
-        'indexes', (select array_agg(pg_get_indexdef(indexrelid) order by 1) from pg_index where indrelid = $1::regclass),
-        'constraints', (select array_agg(conname || pg_get_constraintdef(oid) order by 1) from pg_constraint
+        'indexes', (select array_agg(pg_get_indexdef(indexrelid) order by pg_get_indexdef(indexrelid)) from pg_index where indrelid = $1::regclass),
+        'constraints', (select array_agg(conname || pg_get_constraintdef(oid) order by conname) from pg_constraint
             where conrelid = $1::regclass),
-        'triggers', (select array_agg(pg_get_triggerdef(oid) || tgenabled::text order by 1) from pg_trigger
+        'triggers', (select array_agg(pg_get_triggerdef(oid) || tgenabled::text order by tgname) from pg_trigger
             where tgrelid = $1::regclass)
     )";
 
