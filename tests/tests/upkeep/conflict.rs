@@ -82,6 +82,14 @@ async fn rows_that_the_primary_changes_while_apply_is_stuck_are_in_nobodys_way()
         ..UpdateItemRequest::default()
     };
     tandem.commands().update_item(update).await.unwrap();
+    // Nor is a row that goes and comes back.
+    let again = format!(
+        "create temporary table kept as select * from sales.sales_item where item_id = '{0}';
+        delete from sales.sales_item where item_id = '{0}';
+        insert into sales.sales_item select * from kept",
+        sale.items[0].item_id
+    );
+    run(&mut tandem.primary().await, &again).await;
     let healed = heal(&addresses(&tandem), &Options::default(), |_| true, |_| ()).await.unwrap();
     let named: Vec<_> = healed.rows.iter().map(|row| row.key["item_id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(named, [item_id]);
