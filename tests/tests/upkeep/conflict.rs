@@ -83,10 +83,12 @@ async fn rows_that_the_primary_changes_while_apply_is_stuck_are_in_nobodys_way()
     };
     tandem.commands().update_item(update).await.unwrap();
     // Nor is a row that goes and comes back.
+    let columns =
+        "item_id, transaction_id, product_code, product_name, category, quantity, unit_price, discount, total_price";
     let again = format!(
-        "create temporary table kept as select * from sales.sales_item where item_id = '{0}';
+        "create temporary table kept as select {columns} from sales.sales_item where item_id = '{0}';
         delete from sales.sales_item where item_id = '{0}';
-        insert into sales.sales_item select * from kept",
+        insert into sales.sales_item ({columns}) select {columns} from kept",
         sale.items[0].item_id
     );
     run(&mut tandem.primary().await, &again).await;
