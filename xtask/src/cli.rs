@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use tandem_replication::slot_commands::{CdcCommand, SlotsCommand};
 
 use crate::places::RunDirectory;
-use crate::{bench, down, postgres, prepare, psql, reset, seed, slots, status, terminal, test, tidy, up, verify};
+use crate::{
+    bench, down, postgres, prepare, psql, reset, seed, slots, status, terminal, test, tidy, up, upkeep, verify,
+};
 
 /// Starts, fills, checks and tests a Tandem pair on this machine.
 #[derive(Debug, Parser)]
@@ -39,6 +41,18 @@ enum Command {
     Seed(seed::Args),
     /// Compares both databases. Exit code: 0 equal, 1 different, 2 could not check.
     Verify(verify::Args),
+    /// Gets apply past a row of a replica that stands where the primary's stream puts one.
+    ///
+    /// What `tandem-query heal` does, for the running pair. Exit codes: 0 healed and equal, 1 different or not agreed to, 2
+    /// could not be done.
+    Heal(upkeep::HealArgs),
+    /// Builds one table of a replica anew beside the one that queries read, compares, and swaps.
+    Resync(upkeep::ResyncArgs),
+    /// Builds all published tables of a replica anew; also where its slot on the primary is lost.
+    RebuildReplica(upkeep::RebuildArgs),
+    /// Changes the shape of a published table on all sides, in the right order, while they are in use.
+    #[command(subcommand)]
+    Migrate(upkeep::Migrate),
     /// Measures against a peer, in turn in one run.
     Bench(bench::Args),
     /// Runs every test of the workspace.
@@ -78,6 +92,10 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Psql(args) => psql::run(args).await,
         Command::Seed(args) => seed::run(args).await,
         Command::Verify(args) => verify::run(args).await,
+        Command::Heal(args) => upkeep::heal(args).await,
+        Command::Resync(args) => upkeep::resync(args).await,
+        Command::RebuildReplica(args) => upkeep::rebuild(args).await,
+        Command::Migrate(migrate) => upkeep::migrate(migrate).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Test(args) => test::run(args).await,
         Command::Prepare(args) => prepare::run(args).await,

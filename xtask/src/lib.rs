@@ -24,6 +24,7 @@ pub mod test;
 pub mod tidy;
 pub mod tools;
 pub mod up;
+pub mod upkeep;
 pub mod verify;
 
 pub use running::RunState;

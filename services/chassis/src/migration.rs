@@ -47,6 +47,12 @@ pub async fn connect(settings: &DatabaseSettings) -> Result<PgConnection, Migrat
     })
 }
 
+/// The same database as a URL, password included: for libraries that take one.
+#[must_use]
+pub fn url(settings: &DatabaseSettings) -> String {
+    connect_options(settings).to_url_lossy().into()
+}
+
 /// Applies the migrations that are missing, one at a time under an advisory lock.
 pub async fn apply(admin: &mut PgConnection, migrations: &Migrator) -> Result<(), MigrationError> {
     migrations.run(admin).await?;

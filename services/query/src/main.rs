@@ -6,9 +6,12 @@ use clap::Parser as _;
 use tandem_chassis::{database::Database, listeners::Listeners, migration, process, shutdown::Shutdown};
 use tandem_query::{
     rollup, serve,
-    settings::{Action, Arguments, CdcSettings, MigrateSettings, RebuildSettings, ServeSettings, SlotSettings},
+    settings::{
+        Action, Arguments, BothSides, CdcSettings, MigrateSettings, RebuildSettings, ServeSettings, SlotSettings,
+    },
     store,
 };
+use tandem_upkeep::Addresses;
 
 const SERVICE: &str = "tandem-query";
 
@@ -22,6 +25,13 @@ async fn main() -> ExitCode {
     match Arguments::parse().action {
         Action::Serve(settings) => process::run(SERVICE, &settings.log, run(&settings)).await,
         Action::RebuildRollups(settings) => process::run(SERVICE, &settings.log, rebuild(&settings)).await,
+        Action::Heal(settings) => healing(&settings.sides, async |addresses| settings.heal.run(addresses).await).await,
+        Action::Resync(settings) => {
+            healing(&settings.sides, async |addresses| settings.resync.run(addresses).await).await
+        }
+        Action::RebuildReplica(settings) => {
+            healing(&settings.sides, async |addresses| settings.rebuild.run(addresses).await).await
+        }
         Action::Migrate(settings) => process::run(SERVICE, &settings.log, migrate(&settings)).await,
         Action::Slots(settings) => process::run(SERVICE, &settings.upstream.log.clone(), slots(*settings)).await,
         Action::Cdc(settings) => process::run(SERVICE, &settings.upstream.log.clone(), cdc(*settings)).await,
@@ -52,18 +62,30 @@ fn say(progress: rollup::Progress) {
     }
 }
 
+/// Runs a command that prints for itself.
+async fn healing(sides: &BothSides, run: impl AsyncFnOnce(&Addresses) -> ExitCode) -> ExitCode {
+    match sides.addresses() {
+        Ok(addresses) => run(&addresses).await,
+        Err(error) => {
+            eprintln!("{SERVICE}: {error}");
+            ExitCode::from(tandem_upkeep::FAILED)
+        }
+    }
+}
+
 async fn migrate(settings: &MigrateSettings) -> Result<(), Box<dyn Error>> {
-    let mut admin = migration::connect(&settings.admin()?).await?;
-    let upstream = settings.upstream()?;
-    let mut primary = migration::connect(&settings.upstream_database()?).await?;
+    let sides = &settings.sides;
+    let mut admin = migration::connect(&sides.admin()?).await?;
+    let upstream = sides.upstream()?;
+    let mut primary = migration::connect(&sides.upstream_database()?).await?;
     let password = settings.query_password()?;
     let subscriber =
-        store::Subscriber { subscription: settings.subscription.clone(), take_over_slot: settings.take_over_slot };
+        store::Subscriber { subscription: sides.subscription.clone(), take_over_slot: settings.take_over_slot };
     store::migrate(&mut admin, &mut primary, &upstream, &subscriber, password.as_ref()).await?;
     tracing::info!(
-        host = settings.replica.host,
-        port = settings.replica.port,
-        subscription = settings.subscription,
+        host = sides.replica.host,
+        port = sides.replica.port,
+        subscription = sides.subscription,
         "the replica is migrated and subscribed"
     );
     Ok(())

@@ -27,7 +27,9 @@
 //! | `TANDEM_WATCH_RETENTION` | `1h` | serve: how long a watcher that lost its stream can take it up again |
 //! | `TANDEM_CURRENCY` | `USD` | the one currency |
 //!
-//! and those of [`tandem_chassis::settings`].
+//! and those of [`tandem_chassis::settings`]. What is written "migrate" holds for `heal`, `resync` and `rebuild-replica` too.
+
+mod both_sides;
 
 mod rebuild;
 mod slots;
@@ -35,7 +37,7 @@ mod slots;
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use chrono::TimeDelta;
-use clap::{Args, Parser, Subcommand, builder::BoolishValueParser};
+use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
 use tandem_chassis::settings::{
     DatabaseSettings, LogSettings, Secret, SecretError, ServerSettings, SslMode, TRACES_HELP, parse_duration,
@@ -44,10 +46,11 @@ use tandem_proto::money::Currency;
 use tandem_replication::SUBSCRIPTION;
 
 pub use self::{
+    both_sides::{BothSides, HealSettings, MigrateSettings, RebuildReplicaSettings, ResyncSettings},
     rebuild::RebuildSettings,
     slots::{CdcSettings, SlotSettings},
 };
-use crate::{freshness::HealthyStaleness, store::Upstream};
+use crate::freshness::HealthyStaleness;
 
 /// A call waits no longer than this for a pooled connection: by then the pool is too small for the load, and the caller
 /// does better to hear it.
@@ -89,6 +92,22 @@ pub enum Action {
     Slots(Box<SlotSettings>),
     /// Look at the stream of changes without taking anything out of it.
     Cdc(Box<CdcSettings>),
+    /// Get apply past a row of the replica that stands where the primary's stream puts one.
+    ///
+    /// Such a row, written by hand, stops replication: the apply worker fails and is started again, for ever. The rows are
+    /// found in the changes that wait, shown, and moved to tandem.set_aside; nothing of the stream is skipped. Then both
+    /// databases are compared. Exit codes: 0 healed and equal, 1 different or not agreed to, 2 could not be done.
+    Heal(Box<HealSettings>),
+    /// Build one table of the replica anew beside the one that queries read, compare, and swap.
+    ///
+    /// Answers stay as they are until the new table takes the old one's place, within a fraction of a second in which they
+    /// wait. Exit codes: 0 done and equal, 1 different or not agreed to, 2 could not be done.
+    Resync(Box<ResyncSettings>),
+    /// Build all published tables of the replica anew, in the same way; also where its slot on the primary is lost.
+    ///
+    /// Run again after it was cut off, it goes on. Exit codes: 0 done and equal, 1 different or not agreed to, 2 could not
+    /// be done.
+    RebuildReplica(Box<RebuildReplicaSettings>),
 }
 
 /// Settings of `serve`.
@@ -147,48 +166,6 @@ pub struct ServeSettings {
     /// Limits every service has.
     #[command(flatten)]
     pub server: ServerSettings,
-    /// Logs.
-    #[command(flatten)]
-    pub log: LogSettings,
-}
-
-/// Settings of `migrate`.
-#[derive(Clone, Debug, Args)]
-pub struct MigrateSettings {
-    /// The replica.
-    #[command(flatten)]
-    pub replica: Replica,
-    /// A superuser of the replica: PostgreSQL asks for one to create a subscription.
-    #[arg(long, env = "TANDEM_REPLICA_ADMIN_USER", default_value = "postgres")]
-    pub admin_user: String,
-    /// The password of that role.
-    #[arg(long, env = "TANDEM_REPLICA_ADMIN_PASSWORD", hide_env_values = true)]
-    pub admin_password: Option<SecretString>,
-    /// A file with that password.
-    #[arg(long, env = "TANDEM_REPLICA_ADMIN_PASSWORD_FILE")]
-    pub admin_password_file: Option<PathBuf>,
-    /// The password that tandem_query gets; not given: it keeps the one it has.
-    #[command(flatten)]
-    pub password: QueryPassword,
-    /// Subscription and slot; no two replicas of a primary may share a name.
-    #[arg(long, env = "TANDEM_SUBSCRIPTION", default_value = SUBSCRIPTION)]
-    pub subscription: String,
-    /// Uses a slot of the subscription's name that another replica has left on the primary. Only when that replica is gone
-    /// for good: two replicas that share a slot lose changes.
-    #[arg(long, env = "TANDEM_TAKE_OVER_SLOT", value_parser = BoolishValueParser::new())]
-    pub take_over_slot: bool,
-    /// The primary, as the replica's server reaches it.
-    #[command(flatten)]
-    pub primary: Primary,
-    /// The role that the subscription connects as.
-    #[arg(long, env = "TANDEM_REPLICATION_USER", default_value = "tandem_replication")]
-    pub replication_user: String,
-    /// The password of that role.
-    #[arg(long, env = "TANDEM_REPLICATION_PASSWORD", hide_env_values = true)]
-    pub replication_password: Option<SecretString>,
-    /// A file with that password.
-    #[arg(long, env = "TANDEM_REPLICATION_PASSWORD_FILE")]
-    pub replication_password_file: Option<PathBuf>,
     /// Logs.
     #[command(flatten)]
     pub log: LogSettings,
@@ -339,52 +316,5 @@ impl QueryPassword {
     fn resolve(&self) -> Result<SecretString, SecretError> {
         let Self { value, file } = self.clone();
         Secret::resolve(value, file, "TANDEM_REPLICA_PASSWORD")
-    }
-}
-
-impl MigrateSettings {
-    /// The replica, as a superuser.
-    pub fn admin(&self) -> Result<DatabaseSettings, SecretError> {
-        let (value, file) = (self.admin_password.clone(), self.admin_password_file.clone());
-        let password = Secret::resolve(value, file, "TANDEM_REPLICA_ADMIN_PASSWORD")?;
-        Ok(self.replica.database_settings(&self.admin_user, password, ONE, "tandem-query-migrate"))
-    }
-
-    /// The password that `tandem_query` gets, if any.
-    pub fn query_password(&self) -> Result<Option<SecretString>, SecretError> {
-        let QueryPassword { value, file } = self.password.clone();
-        Secret::resolve_optional(value, file, "TANDEM_REPLICA_PASSWORD")
-    }
-
-    /// The primary, as the role that the subscription connects as.
-    pub fn upstream_database(&self) -> Result<DatabaseSettings, SecretError> {
-        let password = self.replication_password()?;
-        Ok(self.primary.database_settings(&self.replication_user, password, "tandem-query-migrate"))
-    }
-
-    /// The primary, as the subscription is told of it.
-    pub fn upstream(&self) -> Result<Upstream, SecretError> {
-        let primary = &self.primary;
-        Ok(Upstream {
-            host: primary.primary_host.clone(),
-            port: primary.primary_port,
-            database: primary.primary_database.clone(),
-            user: self.replication_user.clone(),
-            password: self.replication_password()?,
-            ssl_mode: match primary.primary_ssl_mode {
-                SslMode::Disable => "disable",
-                SslMode::Allow => "allow",
-                SslMode::Prefer => "prefer",
-                SslMode::Require => "require",
-                SslMode::VerifyCa => "verify-ca",
-                SslMode::VerifyFull => "verify-full",
-            },
-            ssl_root_cert: primary.primary_ssl_root_cert.as_ref().map(|file| file.display().to_string()),
-        })
-    }
-
-    fn replication_password(&self) -> Result<SecretString, SecretError> {
-        let (value, file) = (self.replication_password.clone(), self.replication_password_file.clone());
-        Secret::resolve(value, file, "TANDEM_REPLICATION_PASSWORD")
     }
 }

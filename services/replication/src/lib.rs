@@ -1,14 +1,15 @@
 //! What is known of PostgreSQL's logical replication, as types: positions, tokens, watermarks,
-//! publication, subscription, slots and lag; and how all of it is doing.
+//! publication, subscription, slots, changes and lag; and how all of it is doing.
 //!
 //! Functions take any connection. They read PostgreSQL's own catalogs and the watermark table, which
 //! both sides have; they know nothing of sales.
 
+mod changes;
 mod conflict;
 mod drift;
 mod judge;
 mod lsn;
-mod peek;
+pub mod peek;
 pub mod pgoutput;
 mod primary_look;
 mod publication;
@@ -22,11 +23,12 @@ mod token;
 mod verdict;
 mod watermark;
 
+pub use changes::{Cell, Change, ChangeReader, Column, MalformedMessage, ReadError, Relation, Row, What};
 pub use conflict::{Conflict, ConflictError, conflicts};
 pub use drift::{Drift, DriftKind, PrimaryColumn, ReplicaColumn, drifts};
 pub use judge::{DANGER, Judge, STUCK_AFTER};
 pub use lsn::{Lsn, ParseLsnError};
-pub use peek::{Change, PeekError, What, peek};
+pub use peek::{PeekError, peek};
 pub use primary_look::PrimaryLook;
 pub use publication::{PUBLICATION, Publication, PublishedTable};
 pub use replica_look::ReplicaLook;

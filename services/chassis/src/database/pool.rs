@@ -115,6 +115,25 @@ impl Database {
         self.run(Access::Read, deadline, work).await
     }
 
+    /// As [`read`](Self::read), with `tables` (a list, as SQL has it) locked against nothing but being emptied or taken
+    /// away, before the snapshot is taken: no snapshot knows of a TRUNCATE or of a table that takes another's place, which
+    /// therefore comes before all of `work` or after it. In the same round trip as BEGIN.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn read_locked<T, E>(
+        &self,
+        tables: &'static str,
+        deadline: Deadline,
+        work: impl for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DatabaseError> + Send + 'static,
+    {
+        self.run(Access::ReadLocked(tables), deadline, work).await
+    }
+
     async fn run<T, E, W>(&self, access: Access, deadline: Deadline, work: W) -> Result<T, E>
     where
         T: Send + 'static,
@@ -146,7 +165,9 @@ impl Database {
             Err(ended) if ended.is_panic() => Err(DatabaseError::WorkPanicked.into()),
             // The runtime is shutting down and took the task with it, wherever it stood.
             Err(_) => Err(match access {
-                Access::Read => DatabaseError::Unavailable { source: sqlx::Error::WorkerCrashed },
+                Access::Read | Access::ReadLocked(_) => {
+                    DatabaseError::Unavailable { source: sqlx::Error::WorkerCrashed }
+                }
                 Access::Write => DatabaseError::OutcomeUnknown { source: None },
             }
             .into()),

@@ -24,6 +24,8 @@ const COMMIT_GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
+    /// The same, with tables locked before the snapshot.
+    ReadLocked(&'static str),
     Write,
 }
 
@@ -109,12 +111,16 @@ async fn acquire(database: &Database, deadline: Deadline, left: &CancellationTok
 
 async fn begin(lease: &mut Lease, access: Access, deadline: Deadline) -> Result<PgTransaction<'_>, DatabaseError> {
     let kind = match access {
-        Access::Read => "begin isolation level repeatable read, read only",
+        Access::Read | Access::ReadLocked(_) => "begin isolation level repeatable read, read only",
         Access::Write => "begin",
     };
-    // Both statements in one round trip. Zero would mean "no limit", hence at least 1 ms.
+    let lock = match access {
+        Access::ReadLocked(tables) => format!("; lock table {tables} in access share mode"),
+        Access::Read | Access::Write => String::new(),
+    };
+    // All statements in one round trip. Zero would mean "no limit", hence at least 1 ms.
     let limit = deadline.remaining().as_millis().clamp(1, i32::MAX as u128);
-    let statements = format!("{kind}; set local statement_timeout = {limit}");
+    let statements = format!("{kind}; set local statement_timeout = {limit}{lock}");
     let begun = lease.connection().begin_with(AssertSqlSafe(statements));
     match timeout_at(deadline.when() + ANSWER_GRACE, begun).await {
         Ok(begun) => Ok(begun?),
@@ -144,7 +150,7 @@ where
         return roll_back(transaction, deadline, error.into()).await;
     }
     match access {
-        Access::Read => end_read(transaction, deadline, value).await,
+        Access::Read | Access::ReadLocked(_) => end_read(transaction, deadline, value).await,
         Access::Write => commit(transaction, deadline, value).await,
     }
 }
@@ -246,7 +252,9 @@ mod tests {
             let deadline = Deadline::after(PATIENCE);
             let mut answer = Box::pin(async move {
                 match access {
-                    Access::Read => database.read(deadline, |_| Box::pin(async { Ok::<_, DatabaseError>(()) })).await,
+                    Access::Read | Access::ReadLocked(_) => {
+                        database.read(deadline, |_| Box::pin(async { Ok::<_, DatabaseError>(()) })).await
+                    }
                     Access::Write => database.write(deadline, |_| Box::pin(async { Ok::<_, DatabaseError>(()) })).await,
                 }
             });
@@ -255,7 +263,9 @@ mod tests {
             ending.shutdown_timeout(PATIENCE);
             let error = waiting.block_on(answer).unwrap_err();
             match access {
-                Access::Read => assert!(matches!(error, DatabaseError::Unavailable { .. }), "{error:?}"),
+                Access::Read | Access::ReadLocked(_) => {
+                    assert!(matches!(error, DatabaseError::Unavailable { .. }), "{error:?}")
+                }
                 Access::Write => assert!(matches!(error, DatabaseError::OutcomeUnknown { .. }), "{error:?}"),
             }
         }

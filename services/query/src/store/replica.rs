@@ -38,13 +38,17 @@ pub struct Answered<T> {
     pub covered: Option<Position>,
 }
 
+/// Locked before the snapshot of an answer that takes several statements: between two of them neither a TRUNCATE comes nor a
+/// table that was built anew.
+const SALES: &str = "sales.sales_transaction, sales.sales_item";
+
 /// Runs a question in one snapshot, then asks what that snapshot may show.
 macro_rules! ask {
     ($self:ident, $deadline:ident, $connection:ident => $question:expr) => {{
         let subscription = $self.subscription.clone();
         $self
             .database
-            .read($deadline, move |$connection| {
+            .read_locked(SALES, $deadline, move |$connection| {
                 async move {
                     let answer = $question.await?;
                     let covered = replication::covered($connection, &subscription).await?;
