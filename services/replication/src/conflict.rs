@@ -10,7 +10,10 @@ use serde_json::{Map, Value as Json};
 use sqlx::{AssertSqlSafe, PgConnection};
 use tokio::time::{Instant, sleep};
 
-use crate::{Lsn, PeekError, What, peek};
+use crate::{
+    Lsn, PeekError,
+    peek::{What, peek},
+};
 
 /// A worker that fails lets go of its slot until it is started again: for at least half a second, as pairs are set up here.
 const SLOT_FREE_WITHIN: Duration = Duration::from_secs(8);

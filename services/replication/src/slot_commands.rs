@@ -6,7 +6,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use sqlx::PgConnection;
 
-use crate::{Change, PGOUTPUT, PeekError, Slot, SlotChangeError, SlotPurpose, peek};
+use crate::{
+    PGOUTPUT, PeekError, Slot, SlotChangeError, SlotPurpose,
+    peek::{Change, peek},
+};
 
 /// For people or for programs.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
@@ -158,7 +161,7 @@ impl CdcCommand {
 
 /// A line for people.
 fn told(change: &Change) -> String {
-    use crate::What;
+    use crate::peek::What;
     let row = |row: &serde_json::Map<String, serde_json::Value>| {
         let values = row.iter().map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or("null")));
         values.collect::<Vec<_>>().join(" ")

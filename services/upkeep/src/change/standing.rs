@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tandem_convergence::Side;
-use tandem_replication::{Publication, Slot, Subscription, TableState};
+use tandem_replication::{PrimaryLook, Publication, Subscription, TableState};
 
 use super::file::Change;
 use super::pair::Pair;
@@ -60,7 +60,8 @@ impl Standing {
             replicas.push((address.subscription.clone(), columns(replica, &tables).await.map_err(failed)?));
             unfit.extend(unfit_subscription(replica, &address.subscription).await.map_err(failed)?);
         }
-        for slot in Slot::of_replicas(&mut pair.primary).await.map_err(primary_failed)? {
+        let seen = PrimaryLook::now(&mut pair.primary).await.map_err(primary_failed)?;
+        for slot in seen.replicas() {
             if !replicas.iter().any(|(subscription, _)| *subscription == slot.name) {
                 unfit.push(format!("slot {} on the primary is of a replica that was not named", slot.name));
             }
