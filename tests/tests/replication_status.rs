@@ -7,8 +7,8 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tandem_proto::sales::query::v1::{GetReplicationStatusRequest, GetReplicationStatusResponse, OverallState};
 use tandem_replication::{
-    Judge, PeekError, PrimaryLook, ReplicaLook, STUCK_AFTER, SUBSCRIPTION, Slot, SlotChangeError, State, What,
-    conflicts, peek,
+    Judge, PeekError, PrimaryLook, ReplicaLook, STUCK_AFTER, SUBSCRIPTION, Slot, SlotChangeError, State, conflicts,
+    peek::{What, peek},
 };
 use tandem_tests::{
     Tandem,
