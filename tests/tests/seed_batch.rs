@@ -95,7 +95,8 @@ async fn a_batch_of_each_way_is_complete_named_and_in_its_files_and_is_written_o
     let import = Uuid::now_v7().to_string();
     for (via, batch_id, size) in [("grpc", "of-tills", 150), ("copy", "of-files", 250), ("import", &*import, 120)] {
         let count = size.to_string();
-        let flags = ["--batch-id", batch_id, "--batch-size", &count, "--via", via, "--csv", directory, "--rng-seed", "9"];
+        let flags =
+            ["--batch-id", batch_id, "--batch-size", &count, "--via", via, "--csv", directory, "--rng-seed", "9"];
         seed(&flags).await.unwrap();
         assert_complete(batch_id, size).await;
         let mut primary = Tandem::shared().await.primary().await;

@@ -9,7 +9,9 @@ use clap::ValueEnum;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use super::batch::{Batch, BatchReceipt, Batches, batch_id};
+use super::batch::{Batch, batch_id};
+use super::batch_command::{import_id, run_batch};
+use super::bulk;
 use super::copy::copy;
 use super::grpc::fill_batch;
 use super::import::import_as;
@@ -17,9 +19,8 @@ use super::plan::{
     DEFAULT_BATCH_SIZE, DEFAULT_COPY_BATCH_SIZE, DEFAULT_CURRENCY, DEFAULT_DAYS, DEFAULT_RNG_SEED, Plan, rng_seed_after,
 };
 use super::progress::Outcome;
-use super::{bulk, feed};
 use crate::RunState;
-use crate::terminal::{counted, grouped, note};
+use crate::terminal::{grouped, note};
 
 /// What a shell reports of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -140,9 +141,9 @@ fn until(text: &str) -> Result<DateTime<Utc>, String> {
 }
 
 /// Where the sales go.
-struct Target {
+pub(super) struct Target {
     command_address: Option<String>,
-    primary_url: Option<String>,
+    pub(super) primary_url: Option<String>,
     replica_url: Option<String>,
     currency: Option<String>,
 }
@@ -273,7 +274,7 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Writes the sales, which may be a batch.
-async fn write(args: &Args, target: &Target, batch: Option<&mut Batch>) -> anyhow::Result<Outcome> {
+pub(super) async fn write(args: &Args, target: &Target, batch: Option<&mut Batch>) -> anyhow::Result<Outcome> {
     let plan = args.plan(target).await?;
     let address = || target.command_address.as_deref().context("no command service is named: --command-address");
     let primary = || target.primary_url.as_deref().context("no primary is named: --primary-url");
@@ -289,77 +290,6 @@ async fn write(args: &Args, target: &Target, batch: Option<&mut Batch>) -> anyho
             bulk(primary()?, replica, &plan, interrupt()).await
         }
     }
-}
-
-/// Writes the sales of a batch, unless it is complete already, and its files.
-async fn run_batch(args: &Args, target: &Target, batch_id: &str) -> anyhow::Result<Outcome> {
-    ensure!(
-        args.via != Via::Bulk,
-        "a bulk load goes past replication and is there on both sides at its end, so there is no batch to wait for: \
-         use --via copy, or leave --batch-id out"
-    );
-    if args.via == Via::Import {
-        import_id(batch_id)?;
-    }
-    let primary = target.primary_url.as_deref();
-    let primary = primary.context("batches are registered on the primary: name it with --primary-url")?;
-    let mut batches = Batches::connect(primary, batch_id).await?;
-    batches.mark_abandoned().await?;
-    if let Some(receipt) = batches.completed().await? {
-        note(&format!("batch {batch_id} is complete already: no sales are written"));
-        return conclude(args, batches, receipt, Outcome::nothing()).await;
-    }
-    if args.via == Via::Import {
-        // The command service registers it.
-        let outcome = write(args, target, None).await?;
-        if outcome.stopped {
-            return Ok(outcome);
-        }
-        let receipt = batches.completed().await?.context("the command service registers no batches: it is too old")?;
-        return conclude(args, batches, BatchReceipt { existed: false, ..receipt }, outcome).await;
-    }
-    let mut batch = batches.begin().await?;
-    match write(args, target, Some(&mut batch)).await {
-        Ok(outcome) if outcome.stopped => {
-            batch.fail(&format!("stopped after {}", counted(outcome.sales, "sale"))).await?;
-            note(&format!("batch {batch_id} is FAILED; what it wrote stays"));
-            Ok(outcome)
-        }
-        Ok(outcome) => {
-            let (batches, receipt) = batch.complete().await?;
-            conclude(args, batches, receipt, outcome).await
-        }
-        Err(error) => {
-            let failed = batch.fail(&format!("{error:#}")).await;
-            Err(match failed {
-                Ok(()) => error.context(format!("batch {batch_id} is FAILED; what it wrote stays")),
-                Err(silent) => error.context(format!(
-                    "batch {batch_id} goes on saying IN_PROGRESS, until the next seed of this id finds that it failed \
-                     ({silent:#})"
-                )),
-            })
-        }
-    }
-}
-
-async fn conclude(
-    args: &Args,
-    mut batches: Batches,
-    mut receipt: BatchReceipt,
-    outcome: Outcome,
-) -> anyhow::Result<Outcome> {
-    if let Some(directory) = &args.csv {
-        receipt.files = feed::write(&mut batches, directory).await?;
-    }
-    batches.close().await?;
-    Ok(Outcome { batch: Some(receipt), ..outcome })
-}
-
-/// The id of an import, in the one form that its batch has.
-fn import_id(batch_id: &str) -> anyhow::Result<Uuid> {
-    let import_id = batch_id.parse::<Uuid>().ok().filter(|import_id| import_id.to_string() == batch_id);
-    import_id
-        .context("an import is a batch under its import id: with --via import, --batch-id is a UUID in small letters")
 }
 
 /// Resolves on Ctrl-C.

@@ -5,6 +5,7 @@
 //! pair at once, for the largest. Sales that are given a batch id are a [`batch`], which [`feed`] writes into files.
 
 mod batch;
+mod batch_command;
 mod bulk;
 mod catalogue;
 mod command;
