@@ -10,7 +10,28 @@ set local role tandem_owner;
 -- sees the other, whatever a worker says of its position. Not while a table is copied: this one may be there before
 -- the sales are. Of a batch that goes on, as far as is known here, the end may have been on its way since the newest
 -- watermark: everything older is visible.
-create view tandem.batch_replication as
+--
+-- A function and not a view, which would hold on to the table: tables of a replica can be built anew.
+create function tandem.batch_replication() returns table (
+    batch_id text,
+    schema_name text,
+    table_name text,
+    status text,
+    health text,
+    severity integer,
+    started_at timestamptz,
+    ended_at timestamptz,
+    waiting_since timestamptz,
+    minutes_since_completion numeric,
+    batch_lsn pg_lsn,
+    system_identifier bigint,
+    timeline integer,
+    replicated_lsn pg_lsn,
+    lag_bytes bigint,
+    row_count bigint,
+    error text
+)
+language sql stable as $$
 select
     judged.batch_id,
     judged.schema_name,
@@ -95,9 +116,10 @@ from (
             limit 1
         ) as watermark on true
     ) as known
-) as judged;
+) as judged
+$$;
 
-comment on view tandem.batch_replication is 'Batches, and whether what they have written is on this replica.';
+comment on function tandem.batch_replication() is 'Batches, and whether what they have written is on this replica.';
 
 -- The batches of a table, the worst first.
 create function tandem.check_batch_replication_status(of_schema text, of_table text) returns table (
@@ -119,7 +141,7 @@ language sql stable as $$
 select
     batch.batch_id, batch.schema_name, batch.table_name, batch.status, batch.health, batch.started_at, batch.ended_at,
     batch.minutes_since_completion, batch.batch_lsn, batch.replicated_lsn, batch.lag_bytes, batch.row_count, batch.error
-from tandem.batch_replication as batch
+from tandem.batch_replication() as batch
 where batch.schema_name = of_schema and batch.table_name = of_table
 order by batch.severity, batch.status = 'FAILED' desc, batch.waiting_since, batch.batch_id
 $$;
@@ -144,7 +166,7 @@ language sql stable as $$
 select
     batch.batch_id, batch.schema_name, batch.table_name, batch.status, batch.health, batch.started_at, batch.ended_at,
     batch.minutes_since_completion, batch.batch_lsn, batch.replicated_lsn, batch.lag_bytes, batch.row_count, batch.error
-from tandem.batch_replication as batch
+from tandem.batch_replication() as batch
 where batch.schema_name = of_schema and batch.table_name = of_table
 order by batch.started_at desc, batch.batch_id desc
 limit 1
@@ -183,7 +205,7 @@ left join lateral (
         newest.batch_id, newest.status, newest.health, newest.severity, newest.started_at, newest.ended_at,
         newest.waiting_since, newest.minutes_since_completion, newest.batch_lsn, newest.replicated_lsn,
         newest.lag_bytes, newest.row_count, newest.error
-    from tandem.batch_replication as newest
+    from tandem.batch_replication() as newest
     where newest.schema_name = wanted.schema_name and newest.table_name = wanted.table_name
     order by newest.started_at desc, newest.batch_id desc
     limit 1
@@ -197,7 +219,5 @@ comment on function tandem.check_latest_batch_replication_status(text, text) is
     'The newest batch of a table and how its replication is doing.';
 comment on function tandem.check_multiple_tables_replication_status(text[]) is
     'The newest batch of each of these tables (schema.table) and how its replication is doing, the worst first.';
-
-grant select on tandem.batch_replication to tandem_query;
 
 reset role;

@@ -1,4 +1,4 @@
-//! Batches, as view `tandem.batch_replication` of the replica has them.
+//! Batches, as `tandem.batch_replication` of the replica tells of them.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -71,7 +71,7 @@ pub async fn of(connection: &mut PgConnection, batch_ids: &[String]) -> Result<V
             timeline,
             row_count,
             error
-        from tandem.batch_replication
+        from tandem.batch_replication()
         where batch_id = any($1)
         order by batch_id, schema_name, table_name
         "#,
