@@ -206,9 +206,9 @@ async fn the_newest_of_each_table(sides: &mut Sides) {
     ";
     for (connection, health) in [(&mut sides.primary, "REPLICATING"), (&mut sides.replica, "READY")] {
         let found: Vec<String> = sqlx::query_scalar(newest).fetch_all(&mut *connection).await.unwrap();
-        assert_eq!(found, ["young"]);
+        assert_eq!(found, ["broken"]);
         let found: Vec<String> = sqlx::query_scalar(several).fetch_all(&mut *connection).await.unwrap();
-        assert_eq!(found, [format!("sales.sales_transaction young {health}"), "sales.sales_item none".to_owned()]);
+        assert_eq!(found, [format!("sales.sales_transaction broken {health}"), "sales.sales_item none".to_owned()]);
         let none = "select count(*) from tandem.check_latest_batch_replication_status('sales', 'no_such_table')";
         assert_eq!(sqlx::query_scalar::<_, i64>(none).fetch_one(connection).await.unwrap(), 0);
     }
