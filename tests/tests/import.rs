@@ -228,8 +228,8 @@ async fn wrong_rows_are_refused_with_their_numbers_and_the_others_are_stored() {
     let named = "select count(*), count(sale.transaction_id)
         from tandem.batch_part cross join unnest(transaction_ids) as id
         left join sales.sales_transaction as sale on sale.transaction_id = id where batch_id = $1";
-    let named = sqlx::query_as(named).bind(&start.import_id).fetch_one(&mut tandem.primary().await).await;
-    let named: (i64, i64) = named.unwrap();
+    let named: (i64, i64) =
+        sqlx::query_as(named).bind(&start.import_id).fetch_one(&mut tandem.primary().await).await.unwrap();
     assert_eq!(named, (2_994, 2_994));
     assert_eq!(said.acknowledged.as_ref().unwrap().rows_refused, 6);
     let again = ImportStream::start(&tandem.commands(), &start).await.unwrap().end().await.unwrap();
