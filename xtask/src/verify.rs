@@ -13,8 +13,8 @@ use crate::{RunState, terminal};
 /// The databases differ.
 const DIFFERENT: u8 = 1;
 /// What to do when both databases differ.
-pub const AFTER_A_DIFFERENCE: &str = "look with `cargo xtask psql primary` and `cargo xtask psql replica`, compare \
-    again with `cargo xtask verify`, start afresh with `cargo xtask reset` and `cargo xtask up`";
+pub const AFTER_A_DIFFERENCE: &str = "look with `cargo xtask psql primary` and `cargo xtask psql replica`, mend it with \
+    `cargo xtask verify --repair`, start afresh with `cargo xtask reset` and `cargo xtask up`";
 /// Nothing can be said.
 const COULD_NOT_CHECK: u8 = 2;
 /// Proves that primary and replica hold the same rows, and names each row that differs.
@@ -54,7 +54,12 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let several = pairs.len() > 1;
             for Compared { primary_url, replica_url, number } in pairs {
                 let options = Options { subscription: number.subscription(), ..args.flags.options() };
-                let checked = observed(&primary_url, &replica_url, &options).await;
+                let bar = Bar::draw();
+                let checked = tandem_convergence::verify(&primary_url, &replica_url, &options, &args.flags, |phase| {
+                    bar.show(phase)
+                })
+                .await;
+                drop(bar);
                 let report = checked.map_err(|error| error.with_causes());
                 if args.flags.output == Output::Text {
                     tell(&report, several.then_some(number));
@@ -186,12 +191,8 @@ pub async fn check(
     timeout: Duration,
 ) -> Result<Report, CheckError> {
     let options = Options { timeout, subscription: number.subscription(), ..Options::default() };
-    observed(primary_url, replica_url, &options).await
-}
-
-async fn observed(primary_url: &str, replica_url: &str, options: &Options) -> Result<Report, CheckError> {
     let bar = Bar::draw();
-    check_observed(primary_url, replica_url, options, |phase| bar.show(phase)).await
+    check_observed(primary_url, replica_url, &options, |phase| bar.show(phase)).await
 }
 
 #[cfg(test)]
@@ -205,6 +206,7 @@ mod tests {
             equal,
             tables: Vec::new(),
             rollups: None,
+            repair: None,
             fences: 1,
             leftovers: Vec::new(),
             waited_seconds: 0.0,

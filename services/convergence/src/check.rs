@@ -127,7 +127,7 @@ pub(crate) async fn guarded<T>(
 
 /// Ends every session of a check that failed on the primary, and with them its slot. Whoever is cut off in the middle of a
 /// statement is noticed by the server only after a second.
-async fn clean_up(primary_url: &str, slot_pid: i32) {
+pub(crate) async fn clean_up(primary_url: &str, slot_pid: i32) {
     let ending = async {
         let deadline = Deadline::after(CLEAN_UP_LIMIT);
         let mut primary = Database::connect(Side::Primary, primary_url, deadline).await?;

@@ -288,8 +288,9 @@ async fn described(
     let on_replica: std::collections::BTreeMap<Key, _> = on_replica.into_iter().collect();
     let describe = |(key, kind): (Key, Kind)| {
         let texts = on_primary.get(&key).zip(on_replica.get(&key));
-        let columns = texts.map(|(one, other)| differences::columns(&names, one, other)).unwrap_or_default();
-        Difference { key, kind, columns: mutated!(NameNoColumns, columns, Vec::new()) }
+        let columns = texts.map(|(one, other)| differences::columns(&names, one, other));
+        let columns = mutated!(NameNoColumns, columns, None).unwrap_or_default();
+        Difference { key, kind, columns }
     };
     Ok(certain.into_iter().map(describe).collect())
 }

@@ -36,6 +36,14 @@ pub struct Flags {
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
     pub sample: Option<u64>,
 
+    /// Say what would mend the replica; with --yes, mend it from the primary, beside the apply worker, and verify again.
+    #[arg(long, conflicts_with = "sample")]
+    pub repair: bool,
+
+    /// Carry out what --repair says, without asking.
+    #[arg(long, requires = "repair")]
+    pub yes: bool,
+
     /// Leave out the replica's rollups, which take longer than the tables.
     #[arg(long)]
     pub skip_rollups: bool,

@@ -13,7 +13,9 @@
 //!
 //! Where the replica keeps rollups, they are compared with the sales that they sum up, in one snapshot of the replica.
 //!
-//! The two databases are only read, with two exceptions: marks are logical messages in the primary's log, which no replica is
+//! [`verify`] is a check that repairs what differs, if it may (`repair`).
+//!
+//! A check only reads the two databases, with two exceptions: marks are logical messages in the primary's log, which no replica is
 //! sent, and the slot is made there.
 
 mod bar;
@@ -28,6 +30,8 @@ mod flags;
 mod hashing;
 mod key;
 pub mod leftover;
+#[cfg(test)]
+mod mutants;
 mod mutation;
 mod options;
 mod pending;
@@ -35,6 +39,7 @@ mod pgoutput;
 mod phase;
 mod published;
 mod readers;
+mod repair;
 mod report;
 mod rollups;
 mod sales;
@@ -44,6 +49,7 @@ mod search;
 mod slot;
 mod statement;
 mod sums;
+mod verify;
 mod watch;
 
 pub use bar::Bar;
@@ -54,6 +60,8 @@ pub use flags::{Flags, Output};
 pub use key::Key;
 pub use options::Options;
 pub use phase::Phase;
+pub use repair::{Repair, TablePlan};
 pub use report::{Report, TableReport, Verdict};
 pub use rollups::RollupReport;
 pub use sums::Sums;
+pub use verify::verify;

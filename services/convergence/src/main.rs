@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use tandem_convergence::{Bar, CheckError, Flags, Options, Output, Report, check_observed};
+use tandem_convergence::{Bar, CheckError, Flags, Options, Output, Report, verify};
 
 /// The databases differ.
 const DIFFERENT: u8 = 1;
@@ -43,16 +43,17 @@ struct Args {
 async fn main() -> ExitCode {
     let args = Args::parse();
     let options = Options { publication: args.publication, subscription: args.subscription, ..args.flags.options() };
+    let flags = args.flags;
     let bar = Bar::draw();
-    let result = check_observed(&args.primary_url, &args.replica_url, &options, |phase| bar.show(phase)).await;
+    let result = verify(&args.primary_url, &args.replica_url, &options, &flags, |phase| bar.show(phase)).await;
     drop(bar);
     match result {
         Ok(report) => {
-            print(&report, args.flags.output);
+            print(&report, flags.output);
             if report.equal { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) }
         }
         Err(error) => {
-            print_failure(&error, args.flags.output);
+            print_failure(&error, flags.output);
             ExitCode::from(COULD_NOT_CHECK)
         }
     }

@@ -94,7 +94,7 @@ impl Readers {
 }
 
 /// `lock_not_available`.
-fn is_lock_timeout(error: &sqlx::Error) -> bool {
+pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.as_deref() == Some("55P03")
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::differences::{Difference, Kind};
 use crate::leftover::Leftover;
+use crate::repair::Repair;
 use crate::rollups::RollupReport;
 use crate::sums::Sums;
 
@@ -73,6 +74,9 @@ pub struct Report {
     /// The replica's rollups against its sales; absent where there are none, or where they were not asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollups: Option<RollupReport>,
+    /// What was repaired, or would be; absent where that was not asked for, or nothing differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repair: Option<Repair>,
     /// How many fences were raised.
     pub fences: u32,
     /// Slots of verifiers that are gone, which this one has taken away.
@@ -95,7 +99,7 @@ impl Report {
         let tables_are = tables.iter().all(|table| table.verdict == Verdict::Equal);
         let equal = tables_are && rollups.as_ref().is_none_or(|rollups| rollups.different == 0);
         let (waited_seconds, seconds) = (waited.as_secs_f64(), elapsed.as_secs_f64());
-        Self { equal, tables, rollups, fences, leftovers: Vec::new(), waited_seconds, seconds }
+        Self { equal, tables, rollups, repair: None, fences, leftovers: Vec::new(), waited_seconds, seconds }
     }
 
     pub(crate) fn with_leftovers(self, leftovers: Vec<Leftover>) -> Self {
@@ -120,6 +124,9 @@ impl fmt::Display for Report {
         for Leftover { slot, .. } in &self.leftovers {
             writeln!(f, "{slot} was left by a verifier that is gone: dropped")?;
         }
+        if let Some(repair) = self.repair.as_ref().filter(|repair| repair.carried_out) {
+            write!(f, "{repair}")?;
+        }
         let width = self.tables.iter().map(|table| table.table.len()).max().unwrap_or(0).max("table".len());
         writeln!(f, "{:width$}  {:>14}  {:>11}  {:>11}  verdict", "table", "rows", "written", "looked at")?;
         writeln!(f, "{:width$}  {:>14}  {:>11}  {:>11}", "", "", "meanwhile", "again")?;
@@ -135,6 +142,9 @@ impl fmt::Display for Report {
         self.tables.iter().try_for_each(|table| table.describe_differences(f))?;
         if let Some(rollups) = &self.rollups {
             rollups.describe(f)?;
+        }
+        if let Some(repair) = self.repair.as_ref().filter(|repair| !repair.carried_out) {
+            write!(f, "{repair}")?;
         }
         let verdict = if self.equal { "equal" } else { "different" };
         write!(

@@ -99,19 +99,16 @@ pub(crate) async fn set_aside(
 
 async fn parts(readers: &mut Readers, tables: &[PublishedTable], wanted: &[usize]) -> Result<Vec<Part>, CheckError> {
     let mut parts = Vec::new();
-    let wanted = mutated!(FirstTableOnly, wanted, &wanted[..1]);
-    for &table in wanted {
+    for &table in mutated!(FirstTableOnly, wanted, &wanted[..1]) {
         let blocks = readers.first().blocks(&tables[table]).await?;
         let starts = (0..blocks.max(1)).step_by(usize::try_from(BLOCKS_AT_ONCE).unwrap_or(usize::MAX));
         // The last part has no end: the table may have grown since, by rows that the snapshot does not show.
         parts.extend(starts.map(|from| {
             let until = from + BLOCKS_AT_ONCE;
-            Part { table, from, until: (until < blocks).then_some(until) }
+            let last = mutated!(SkipLastBlock, None, Some(blocks.saturating_sub(1)));
+            Part { table, from, until: if until < blocks { Some(until) } else { last } }
         }));
     }
-    mutated!(SkipLastBlocks, (), {
-        parts.pop();
-    });
     Ok(parts)
 }
 

@@ -14,14 +14,15 @@ use crate::published::{Column, PublishedTable};
 /// A statement with its values.
 #[derive(Debug, Clone)]
 pub(crate) struct Statement {
-    sql: String,
-    values: Vec<Value>,
+    pub(crate) sql: String,
+    pub(crate) values: Vec<Value>,
 }
 
 #[derive(Debug, Clone)]
-enum Value {
+pub(crate) enum Value {
     Text(String),
     Texts(Vec<String>),
+    Nullable(Vec<Option<String>>),
 }
 
 /// Which rows of a table.
@@ -47,10 +48,11 @@ impl Statement {
         self.values.iter().fold(query, |query, value| match value {
             Value::Text(text) => query.bind(text),
             Value::Texts(texts) => query.bind(texts),
+            Value::Nullable(texts) => query.bind(texts),
         })
     }
 
-    fn bind(&mut self, value: Value) -> usize {
+    pub(crate) fn bind(&mut self, value: Value) -> usize {
         self.values.push(value);
         self.values.len()
     }
@@ -86,6 +88,12 @@ impl Statement {
     }
 
     fn keys(&mut self, table: &PublishedTable, keys: &[Key]) {
+        let (wanted, equal) = self.wanted(table, keys);
+        let _infallible = write!(self.sql, " join {wanted} on {equal}");
+    }
+
+    /// The keys as a table, and what holds for the rows that have one of them.
+    pub(crate) fn wanted(&mut self, table: &PublishedTable, keys: &[Key]) -> (String, String) {
         let names: Vec<String> = (1..=table.key.len()).map(|number| format!("tandem_key_{number}")).collect();
         let parameters: Vec<String> = by_column(keys, table.key.len())
             .into_iter()
@@ -97,13 +105,8 @@ impl Statement {
             .zip(&names)
             .map(|(column, name)| format!("t.{} = wanted.{name}::{}", column.quoted, column.type_name))
             .collect();
-        let _infallible = write!(
-            self.sql,
-            " join unnest({}) as wanted ({}) on {}",
-            parameters.join(", "),
-            names.join(", "),
-            equal.join(" and ")
-        );
+        let wanted = format!("unnest({}) as wanted ({})", parameters.join(", "), names.join(", "));
+        (wanted, equal.join(" and "))
     }
 
     fn range(&mut self, table: &PublishedTable, range: &KeyRange, conditions: &mut Vec<String>) {
@@ -136,12 +139,15 @@ fn ordered(table: &PublishedTable) -> String {
 }
 
 /// The text of each column of the key, as the output plugin writes it.
-fn key_texts(table: &PublishedTable) -> String {
+pub(crate) fn key_texts(table: &PublishedTable) -> String {
     let texts: Vec<String> = table.key.iter().map(|column| format!("format('%s', t.{})", column.quoted)).collect();
     format!("array[{}]::text[]", texts.join(", "))
 }
 
-/// The hash of a row: of every published column, whether null or not.
+/// The hash of a row: of every published column, whether null or not, seeded with that of its key.
+///
+/// Without the seed two rows of which each has got a value of the other would go unnoticed: a record's hash is a weighted
+/// sum of its columns' hashes, so a sum over rows is one over columns, and does not see which row a value is in.
 fn row_hash(table: &PublishedTable) -> String {
     let column = |column: &Column| {
         let name = format!("t.{}", column.quoted);
@@ -150,8 +156,14 @@ fn row_hash(table: &PublishedTable) -> String {
         mutated!(NullIsEmpty, sane, if column.type_name == "text" { format!("coalesce({name}, '')") } else { sane })
     };
     let columns: Vec<String> = table.columns.iter().map(column).collect();
-    let columns = mutated!(ForgetLastColumn, columns, columns[..columns.len() - 1].to_vec());
-    format!("hash_record_extended(row({}), 0)", columns.join(", "))
+    let hashed = mutated!(ForgetLastColumn, columns.join(", "), columns[..columns.len() - 1].join(", "));
+    let key: Vec<String> = table.key.iter().map(|column| format!("t.{}", column.quoted)).collect();
+    let seed = match table.key.as_slice() {
+        [only] if only.type_name == "uuid" => format!("uuid_hash_extended({}, 0)", key[0]),
+        _ => format!("hash_record_extended(row({}), 0)", key.join(", ")),
+    };
+    let seed = mutated!(NoSeed, seed.as_str(), "0");
+    format!("hash_record_extended(row({hashed}), {seed})")
 }
 
 /// How many rows, and the sum of their hashes: `rows`, `hash`.
@@ -222,7 +234,8 @@ mod tests {
 
     #[test]
     fn every_published_column_is_in_the_row_hash() {
-        assert_eq!(row_hash(&table(&["a"])), "hash_record_extended(row(t.\"B\", t.a, t.d::text), 0)");
+        let expected = "hash_record_extended(row(t.\"B\", t.a, t.d::text), hash_record_extended(row(t.a), 0))";
+        assert_eq!(row_hash(&table(&["a"])), expected);
     }
 
     #[test]

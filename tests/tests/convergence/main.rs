@@ -1,6 +1,8 @@
 //! The verifier on real pairs: it finds what was planted, names it, and says so when it can't tell.
 #![allow(clippy::unwrap_used)] // A test that can't go on fails.
 
+mod faults;
+
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
