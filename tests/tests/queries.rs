@@ -256,7 +256,7 @@ async fn replication_status_tells_of_both_sides() {
     let status = tandem.replication().get_replication_status(asked).await.unwrap().into_inner();
     assert_eq!(status.primary_state(), PrimaryState::Reachable);
     let names: Vec<_> = status.tables.iter().map(|table| table.name.as_str()).collect();
-    assert_eq!(names, ["sales.sales_item", "sales.sales_transaction", "tandem.watermark"]);
+    assert_eq!(names, ["sales.sales_item", "sales.sales_transaction", "tandem.batch_control", "tandem.watermark"]);
     assert!(status.tables.iter().all(|table| table.state() == TableState::Ready));
     let subscription = status.subscription.unwrap();
     assert!(subscription.enabled && subscription.apply_worker_running);

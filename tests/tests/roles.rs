@@ -50,15 +50,18 @@ async fn login_refusal(cluster: &Cluster, role: &str, password: &str) -> Option<
 const READ_SALES: &str = "select transaction_id from sales.sales_transaction limit 1";
 const READ_ITEMS: &str = "select item_id from sales.sales_item limit 1";
 const READ_WATERMARKS: &str = "select writer from tandem.watermark limit 1";
+const READ_BATCHES: &str = "select batch_id from tandem.batch_control limit 1";
+const READ_BATCH_PARTS: &str = "select batch_id from tandem.batch_part limit 1";
 const READ_REQUEST_IDS: &str = "select request_id from tandem.request_id limit 1";
 
 /// What would change a table or its rows, of any of the tables that both sides have.
-const CHANGES: [&str; 8] = [
+const CHANGES: [&str; 9] = [
     "insert into sales.sales_item (item_id) values (null)",
     "update sales.sales_transaction set store_id = 1",
     "delete from sales.sales_transaction",
     "truncate sales.sales_item",
     "delete from tandem.watermark",
+    "update tandem.batch_control set row_count = 0",
     "alter table sales.sales_item add column note text",
     "drop table sales.sales_item",
     "create index on sales.sales_item (quantity)",
@@ -78,7 +81,7 @@ const CREATIONS: [&str; 7] = [
 #[tokio::test]
 async fn the_query_role_reads_and_changes_nothing_even_when_it_switches_read_only_off() {
     let mut query = connect(Login::Query).await;
-    assert_allowed(&mut query, &[READ_SALES, READ_ITEMS, READ_WATERMARKS]).await;
+    assert_allowed(&mut query, &[READ_SALES, READ_ITEMS, READ_WATERMARKS, READ_BATCHES]).await;
     let by_default = refusal(&mut query, "delete from sales.sales_transaction").await;
     assert_eq!(by_default.as_deref(), Some("25006"), "a role that only reads reads only");
     assert_allowed(&mut query, &["set default_transaction_read_only = off"]).await;
@@ -101,9 +104,13 @@ async fn each_side_knows_its_own_roles_only() {
 #[tokio::test]
 async fn the_command_role_writes_rows_and_never_the_shape_of_tables() {
     let mut command = connect(Login::Command).await;
-    assert_allowed(&mut command, &[READ_SALES, READ_ITEMS, READ_WATERMARKS, READ_REQUEST_IDS]).await;
-    assert_allowed(&mut command, &["delete from sales.sales_transaction where transaction_id = gen_random_uuid()"])
-        .await;
+    assert_allowed(&mut command, &[READ_SALES, READ_ITEMS, READ_WATERMARKS, READ_BATCHES, READ_REQUEST_IDS]).await;
+    let written = [
+        "delete from sales.sales_transaction where transaction_id = gen_random_uuid()",
+        "delete from tandem.batch_control where batch_id = 'none'",
+        "delete from tandem.batch_part where batch_id = 'none'",
+    ];
+    assert_allowed(&mut command, &written).await;
     assert_denied(&mut command, &CREATIONS).await;
     let shape = [
         "truncate sales.sales_transaction, sales.sales_item",
@@ -137,6 +144,7 @@ async fn the_monitor_sees_positions_and_slots_and_no_sale() {
         sqlx::query_scalar("select count(*) from pg_replication_slots").fetch_one(&mut monitor).await.unwrap();
     assert_eq!(slots, 1);
     assert_denied(&mut monitor, &[READ_SALES, READ_ITEMS, READ_WATERMARKS, READ_REQUEST_IDS]).await;
+    assert_denied(&mut monitor, &[READ_BATCHES, READ_BATCH_PARTS]).await;
     assert_denied(&mut monitor, &CHANGES).await;
     assert_denied(&mut monitor, &CREATIONS).await;
     assert_denied(&mut monitor, &["select pg_drop_replication_slot('tandem_subscription')"]).await;
@@ -145,8 +153,8 @@ async fn the_monitor_sees_positions_and_slots_and_no_sale() {
 #[tokio::test]
 async fn the_replication_role_reads_what_is_published_and_nothing_else() {
     let mut replication = connect(Login::Replication).await;
-    assert_allowed(&mut replication, &[READ_SALES, READ_ITEMS, READ_WATERMARKS]).await;
-    assert_denied(&mut replication, &[READ_REQUEST_IDS]).await;
+    assert_allowed(&mut replication, &[READ_SALES, READ_ITEMS, READ_WATERMARKS, READ_BATCHES]).await;
+    assert_denied(&mut replication, &[READ_REQUEST_IDS, READ_BATCH_PARTS]).await;
     assert_denied(&mut replication, &CHANGES).await;
     assert_denied(&mut replication, &CREATIONS).await;
 

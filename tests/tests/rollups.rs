@@ -260,7 +260,7 @@ async fn copy_anew(test: &Test) {
     sqlx::query("create publication nothing").execute(&mut primary).await.unwrap();
     for statement in [
         "alter subscription tandem_subscription set publication nothing",
-        "truncate sales.sales_transaction, sales.sales_item, tandem.watermark",
+        "truncate sales.sales_transaction, sales.sales_item, tandem.batch_control, tandem.watermark",
         "alter subscription tandem_subscription set publication tandem_publication",
     ] {
         sleep(Duration::from_millis(300)).await;

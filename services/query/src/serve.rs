@@ -23,8 +23,8 @@ use tonic::service::Routes;
 
 use crate::{
     freshness::{Freshness, HealthyStaleness, PrimaryClock, Watcher, watch_staleness},
-    grpc::{Replication, SalesQueries, Watches},
-    live::{Hub, Summaries, Watchers},
+    grpc::{Batches, Replication, SalesQueries, Watches},
+    live::{BatchWaits, Hub, Summaries, Watchers},
     rollup::Folder,
     settings::ServeSettings,
     store::{Primary, Replica},
@@ -63,7 +63,10 @@ pub async fn serve(settings: &ServeSettings, listeners: Listeners, shutdown: Shu
     let (health, health_service) = Health::new(&names);
     health.watch_database(databases.callers.clone(), shutdown.clone());
     let largest = settings.server.max_message_bytes.get();
-    let replication = replication(settings, replica(&databases.status), primary, freshness.clock());
+    let waits = BatchWaits::new(replica(&databases.live), freshness.clone(), shutdown.clone());
+    let name = settings.replica_name.clone();
+    let batches = Batches::new(replica(&databases.callers), freshness.clone(), waits.clone(), name);
+    let replication = replication(settings, replica(&databases.status), primary, freshness.clock(), batches);
     let hub = Arc::new(Hub::new(replica(&databases.live)));
     let watchers = Watchers::new(hub.clone(), replica(&databases.live), shutdown.clone());
     let summaries = Summaries::new(replica(&databases.live), freshness.clone(), shutdown.clone());
@@ -77,6 +80,7 @@ pub async fn serve(settings: &ServeSettings, listeners: Listeners, shutdown: Shu
     let mut background = Background::new(&shutdown);
     background.serve_metrics(listeners.metrics);
     background.spawn("watcher", watcher.run(background.stop()));
+    background.spawn("batches", waits.run(background.stop()));
     background.spawn("hub", hub.run(background.stop()));
     let folder = Folder::new(databases.folder.clone(), settings.past_kept());
     background.spawn("folder", folder.run(background.stop()));
@@ -108,8 +112,9 @@ fn replication(
     replica: Replica,
     primary: Option<Primary>,
     clock: PrimaryClock,
+    batches: Batches,
 ) -> Replication {
-    Replication::new(replica, primary, clock, settings.replica_name.clone())
+    Replication::new(replica, primary, clock, batches, settings.replica_name.clone())
 }
 
 /// The pools. One each for callers, for the watcher, and for those who ask how replication is doing: when callers hold

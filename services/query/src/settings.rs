@@ -49,8 +49,9 @@ const ONE: NonZeroU32 = NonZeroU32::MIN;
 /// The watcher asks one question at a time, and so do those who ask for replication's status: either has a connection
 /// that no caller with sales to read can hold.
 const OWN: NonZeroU32 = NonZeroU32::MIN;
-/// One for the hub of live streams, two for streams that are resumed (`live::CATCHING_UP`), one for watched summaries.
-const LIVE_CONNECTIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
+/// One for the hub of live streams, two for streams that are resumed (`live::CATCHING_UP`), one for watched summaries,
+/// one for batches that are waited for.
+const LIVE_CONNECTIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
 /// The primary is asked for positions, briefly and by few.
 const MONITOR_CONNECTIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 

@@ -1,21 +1,38 @@
 //! The command line of `cargo xtask seed`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::ValueEnum;
 use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
 
+use super::batch::{Batch, batch_id};
+use super::batch_command::{import_id, run_batch};
+use super::bulk;
+use super::copy::copy;
+use super::grpc::fill_batch;
+use super::import::import_as;
 use super::plan::{
     DEFAULT_BATCH_SIZE, DEFAULT_COPY_BATCH_SIZE, DEFAULT_CURRENCY, DEFAULT_DAYS, DEFAULT_RNG_SEED, Plan, rng_seed_after,
 };
-use super::{bulk, copy, fill, import};
+use super::progress::Outcome;
 use crate::RunState;
 use crate::terminal::{grouped, note};
 
 /// What a shell reports of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
+
+/// Sales of a batch when nobody says.
+const DEFAULT_BATCH: u64 = 100;
+
+/// Sales of a batch: as many as one file and one look at them are still good for.
+const MAX_BATCH: u32 = 1_000_000;
+
+/// Calls in flight, or sales a database transaction.
+const MAX_AT_ONCE: u32 = 10_000;
 
 /// The services refuse sales that are later.
 const LONGEST_AHEAD: TimeDelta = TimeDelta::days(1);
@@ -24,10 +41,15 @@ const LONGEST_AHEAD: TimeDelta = TimeDelta::days(1);
 ///
 /// The same seed, number, days and end give the same sales: through grpc a second run with them adds the same
 /// sales once more, under new ids; with copy it is refused. Ctrl-C stops cleanly.
+///
+/// With --batch-id the sales are a batch: registered in tandem.batch_control, which replicas show too, COMPLETED with a
+/// position behind them, or FAILED with the reason. A batch that is complete already is left as it is, so the command can
+/// be repeated.
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 pub struct Args {
     /// How many sales.
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, conflicts_with = "batch_id")]
     pub sales: u64,
 
     /// Which way they go in.
@@ -42,9 +64,23 @@ pub struct Args {
     #[arg(long)]
     pub rng_seed: Option<u64>,
 
-    /// Calls in flight (grpc), or sales a database transaction (copy) [default: 100, with copy 5000].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    pub batch_size: Option<u16>,
+    /// Calls in flight (grpc), or sales a database transaction (copy), at most 10000 [default: 100, with copy 5000]. With
+    /// --batch-id how many sales the batch has, at most 1000000 [default: 100].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=MAX_BATCH.into()))]
+    pub batch_size: Option<u32>,
+
+    /// Makes the sales a batch of this id: letters, digits and . _ : - up to 100; with --via import a UUID, which is the
+    /// import id.
+    #[arg(long, value_name = "ID", value_parser = batch_id)]
+    pub batch_id: Option<String>,
+
+    /// Writes the batch as feed files: DIRECTORY/ID.sales_transaction.csv and DIRECTORY/ID.sales_item.csv.
+    #[arg(long, value_name = "DIRECTORY", requires = "batch_id")]
+    pub csv: Option<PathBuf>,
+
+    /// Takes flags from a TOML file, such as batch_size = 500; those on the command line win.
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
 
     /// End of the last day, such as 2026-01-31T00:00:00Z [default: today's midnight, UTC].
     #[arg(long, value_name = "TIMESTAMP", value_parser = until)]
@@ -105,9 +141,9 @@ fn until(text: &str) -> Result<DateTime<Utc>, String> {
 }
 
 /// Where the sales go.
-struct Target {
+pub(super) struct Target {
     command_address: Option<String>,
-    primary_url: Option<String>,
+    pub(super) primary_url: Option<String>,
     replica_url: Option<String>,
     currency: Option<String>,
 }
@@ -195,11 +231,20 @@ impl Args {
             Via::Grpc | Via::Import => DEFAULT_BATCH_SIZE,
             Via::Copy | Via::Bulk => DEFAULT_COPY_BATCH_SIZE,
         };
+        // Of a batch the size is how many sales it has.
+        let (sales, at_once) = match self.batch_id {
+            Some(_) => (self.batch_size.map_or(DEFAULT_BATCH, u64::from), None),
+            None => (self.sales, self.batch_size),
+        };
+        ensure!(
+            at_once.is_none_or(|at_once| at_once <= MAX_AT_ONCE),
+            "--batch-size is at most {MAX_AT_ONCE}, unless it is that of a batch, which --batch-id names"
+        );
         Ok(Plan {
-            sales: self.sales,
+            sales,
             days: self.days,
             rng_seed,
-            batch_size: self.batch_size.map_or(default, usize::from),
+            batch_size: at_once.map_or(Ok(default), usize::try_from)?,
             until: self.until,
             currency,
         })
@@ -217,31 +262,34 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let target = Target::find(args)?;
-    let plan = args.plan(&target).await?;
-    let outcome = match args.via {
-        Via::Grpc => {
-            let address = target.command_address.context("no command service is named")?;
-            fill(&address, &plan, interrupt()).await?
-        }
-        Via::Import => {
-            let address = target.command_address.context("no command service is named")?;
-            import(&address, &plan, interrupt()).await?
-        }
-        Via::Copy => {
-            let url = target.primary_url.context("no primary is named")?;
-            copy(&url, &plan, interrupt()).await?
-        }
-        Via::Bulk => {
-            let primary = target.primary_url.context("no primary is named")?;
-            let replica = target.replica_url.context("no replica is named")?;
-            bulk(&primary, &replica, &plan, interrupt()).await?
-        }
+    let outcome = match &args.batch_id {
+        Some(batch_id) => run_batch(args, &target, batch_id).await?,
+        None => write(args, &target, None).await?,
     };
     match args.output {
         Output::Text => println!("{outcome}"),
         Output::Json => println!("{}", serde_json::to_string(&outcome)?),
     }
     Ok(if outcome.stopped { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
+}
+
+/// Writes the sales, which may be a batch.
+pub(super) async fn write(args: &Args, target: &Target, batch: Option<&mut Batch>) -> anyhow::Result<Outcome> {
+    let plan = args.plan(target).await?;
+    let address = || target.command_address.as_deref().context("no command service is named: --command-address");
+    let primary = || target.primary_url.as_deref().context("no primary is named: --primary-url");
+    match args.via {
+        Via::Grpc => fill_batch(address()?, &plan, batch, interrupt()).await,
+        Via::Import => {
+            let import_id = args.batch_id.as_deref().map_or_else(|| Ok(Uuid::new_v4()), import_id)?;
+            import_as(import_id, address()?, &plan, interrupt()).await
+        }
+        Via::Copy => copy(primary()?, &plan, batch, interrupt()).await,
+        Via::Bulk => {
+            let replica = target.replica_url.as_deref().context("no replica is named: --replica-url")?;
+            bulk(primary()?, replica, &plan, interrupt()).await
+        }
+    }
 }
 
 /// Resolves on Ctrl-C.

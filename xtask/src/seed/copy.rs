@@ -8,6 +8,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 
 use super::Plan;
+use super::batch::Batch;
 use super::progress::{Outcome, Progress};
 use super::rows::{Segment, Segments, Storing, make_for};
 use crate::terminal::counted;
@@ -15,30 +16,39 @@ use crate::terminal::counted;
 /// Copies the sales of `plan` into the database at `primary_url`, one database transaction a batch, with every
 /// constraint live; the subscription brings them to the replica like any other write.
 ///
-/// Ids follow from the seed, so the same seed can't be copied twice. When `stop` resolves, the batch under way
+/// Ids follow from the seed, so the same seed can't be copied twice. Where the sales are a `batch`, each transaction names
+/// its own. When `stop` resolves, the batch under way
 /// is still committed.
 ///
 /// # Errors
 ///
 /// The primary can't be reached or refuses a batch. The message says how many sales are in.
-pub async fn copy(primary_url: &str, plan: &Plan, stop: impl Future<Output = ()>) -> anyhow::Result<Outcome> {
+pub(super) async fn copy(
+    primary_url: &str,
+    plan: &Plan,
+    mut batch: Option<&mut Batch>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<Outcome> {
     let mut connection = connect(primary_url)
         .await
         .context("the primary can't be reached: start it with `cargo xtask up`, or name it with --primary-url")?;
     let mut progress = Progress::start(plan.sales);
-    let [mut batches] = make_for(Segments::of(plan, plan.batch_size));
+    let [mut segments] = make_for(Segments::of(plan, plan.batch_size));
     let mut stop = std::pin::pin!(stop);
-    while let Some(batch) = batches.recv().await {
+    while let Some(segment) = segments.recv().await {
         if futures::poll!(&mut stop).is_ready() {
             break;
         }
-        if let Err(error) = copy_batch(&mut connection, &batch).await {
+        if let Err(error) = copy_segment(&mut connection, &segment, batch.as_deref()).await {
             let sales = progress.sales();
             drop(progress);
             return Err(explained(error))
                 .with_context(|| format!("seeding ended early after {}", counted(sales, "sale")));
         }
-        progress.add(batch.share);
+        if let Some(batch) = &mut batch {
+            batch.wrote(segment.share);
+        }
+        progress.add(segment.share);
     }
     connection.close().await.context("the connection to the primary did not end cleanly")?;
     Ok(progress.finish())
@@ -60,8 +70,15 @@ fn explained(error: sqlx::Error) -> anyhow::Error {
     error.context("the primary refused a batch")
 }
 
-async fn copy_batch(connection: &mut PgConnection, batch: &Segment) -> Result<(), sqlx::Error> {
+async fn copy_segment(
+    connection: &mut PgConnection,
+    segment: &Segment,
+    batch: Option<&Batch>,
+) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    batch.copy(&mut transaction, Storing::Plain).await?;
+    segment.copy(&mut transaction, Storing::Plain).await?;
+    if let Some(batch) = batch {
+        batch.add_part(&mut transaction, &segment.ids).await?;
+    }
     transaction.commit().await
 }

@@ -19,6 +19,7 @@ use tonic::{Code, Request, Status};
 use uuid::Uuid;
 
 use super::Plan;
+use super::batch::Batch;
 use super::generator::{Line, Sale};
 use super::progress::{Outcome, Progress, Share};
 use crate::terminal::counted;
@@ -48,6 +49,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// The service can't be reached, or refuses a sale, or stays unavailable through all tries. The message says
 /// how many sales are in.
 pub async fn fill(command_address: &str, plan: &Plan, stop: impl Future<Output = ()>) -> anyhow::Result<Outcome> {
+    fill_batch(command_address, plan, None, stop).await
+}
+
+/// The same, where the sales are a batch: what the service has stored is named behind it.
+pub(super) async fn fill_batch(
+    command_address: &str,
+    plan: &Plan,
+    mut batch: Option<&mut Batch>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<Outcome> {
     let client = SalesCommandServiceClient::new(channel(command_address).await?);
     let mut progress = Progress::start(plan.sales);
     let calls = stream::iter(plan.sales())
@@ -55,13 +66,18 @@ pub async fn fill(command_address: &str, plan: &Plan, stop: impl Future<Output =
         .map(|sale| {
             let share = Share::from(&sale);
             let client = client.clone();
-            async move { create(client, &sale, &plan.currency).await.map(|()| share) }
+            async move { create(client, &sale, &plan.currency).await.map(|id| (share, id)) }
         })
         .buffer_unordered(plan.batch_size.max(1));
     let mut calls = std::pin::pin!(calls);
     while let Some(created) = calls.next().await {
         match created {
-            Ok(share) => progress.add(share),
+            Ok((share, transaction_id)) => {
+                if let Some(batch) = &mut batch {
+                    batch.add(&transaction_id, share).await?;
+                }
+                progress.add(share);
+            }
             Err(status) => {
                 let sales = progress.sales();
                 drop(progress);
@@ -88,8 +104,9 @@ pub(super) async fn channel(address: &str) -> anyhow::Result<Channel> {
     })
 }
 
-/// One sale, once: every try carries the same request id, so a try whose answer was lost is not applied again.
-async fn create(mut client: SalesCommandServiceClient<Channel>, sale: &Sale, currency: &str) -> Result<(), Status> {
+/// One sale, once: every try carries the same request id, so a try whose answer was lost is not applied again. Gives its
+/// id.
+async fn create(mut client: SalesCommandServiceClient<Channel>, sale: &Sale, currency: &str) -> Result<String, Status> {
     let request = CreateTransactionRequest {
         transaction: Some(message(sale, currency)),
         request_id: Uuid::new_v4().to_string(),
@@ -100,7 +117,9 @@ async fn create(mut client: SalesCommandServiceClient<Channel>, sale: &Sale, cur
         let mut call = Request::new(request.clone());
         call.set_timeout(CALL_TIMEOUT);
         match client.create_transaction(call).await {
-            Ok(_) => return Ok(()),
+            Ok(answer) => {
+                return Ok(answer.into_inner().transaction.map(|sale| sale.transaction_id).unwrap_or_default());
+            }
             Err(status) if tries < MAX_TRIES && is_passing(&status) => {
                 tokio::time::sleep(pause_after(tries)).await;
                 tries += 1;

@@ -8,6 +8,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use super::batch::BatchReceipt;
 use super::generator::Sale;
 use super::import::Receipt;
 use crate::terminal::counted;
@@ -33,6 +34,16 @@ pub struct Outcome {
     /// What the service gave for an import.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<Receipt>,
+    /// The batch that the sales are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchReceipt>,
+}
+
+impl Outcome {
+    /// Nothing was to be done.
+    pub(super) fn nothing() -> Outcome {
+        Progress::start(0).finish()
+    }
 }
 
 impl fmt::Display for Outcome {
@@ -46,6 +57,12 @@ impl fmt::Display for Outcome {
         write!(f, "{sales} with {items} {are} in: {seconds:.1} s, {rate} sales/s, revenue {}", money(self.revenue))?;
         if let Some(Receipt { import_id, lsn, consistency_token, content_hash }) = &self.receipt {
             write!(f, "\nreceipt of {import_id}: durable at {lsn}, content {content_hash}\ntoken {consistency_token}")?;
+        }
+        if let Some(BatchReceipt { batch_id, lsn, consistency_token, files, .. }) = &self.batch {
+            write!(f, "\nbatch {batch_id}: COMPLETED, durable at {lsn}\ntoken {consistency_token}")?;
+            for file in files {
+                write!(f, "\nwritten to {file}")?;
+            }
         }
         Ok(())
     }
@@ -139,6 +156,7 @@ impl Progress {
             revenue: self.committed.revenue,
             stopped: self.committed.sales < self.planned,
             receipt: None,
+            batch: None,
         }
     }
 }
@@ -164,6 +182,7 @@ mod tests {
             revenue: Decimal::new(13_777_440, 2),
             stopped: false,
             receipt: None,
+            batch: None,
         };
         let text = "10,000 sales with 21,425 items are in: 8.0 s, 1,250 sales/s, revenue 137,774.40";
         assert_eq!(outcome.to_string(), text);

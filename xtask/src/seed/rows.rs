@@ -73,6 +73,8 @@ pub(crate) struct Segment {
     pub(crate) transactions: Vec<u8>,
     /// Their items.
     pub(crate) items: Vec<u8>,
+    /// The sales' ids.
+    pub(super) ids: Vec<Uuid>,
     /// How many they are.
     pub(crate) share: Share,
 }
@@ -141,6 +143,7 @@ pub(super) fn make_for<const READERS: usize>(mut segments: Segments) -> [mpsc::R
 struct Rows {
     transactions: Table,
     items: Table,
+    ids: Vec<Uuid>,
     share: Share,
     now: DateTime<Utc>,
 }
@@ -150,12 +153,14 @@ impl Rows {
     fn new(sales: usize, now: DateTime<Utc>) -> Rows {
         let (transactions, items) = BYTES_A_SALE;
         let table = |bytes: usize| Table::with_capacity(sales.saturating_mul(bytes));
-        Rows { transactions: table(transactions), items: table(items), share: Share::default(), now }
+        let ids = Vec::with_capacity(sales);
+        Rows { transactions: table(transactions), items: table(items), ids, share: Share::default(), now }
     }
 
     fn add(&mut self, sale: &Sale, ids: &mut impl Rng) {
         let share = Share::from(sale);
         let transaction_id = id(sale.time, 0, ids);
+        self.ids.push(transaction_id);
         let row = &mut self.transactions;
         row.begin(TRANSACTION_COLUMNS);
         row.put(transaction_id);
@@ -190,7 +195,8 @@ impl Rows {
     }
 
     fn finish(self) -> Segment {
-        Segment { transactions: self.transactions.finish(), items: self.items.finish(), share: self.share }
+        let (transactions, items) = (self.transactions.finish(), self.items.finish());
+        Segment { transactions, items, ids: self.ids, share: self.share }
     }
 }
 

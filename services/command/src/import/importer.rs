@@ -18,7 +18,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{error::ImportError, intake::Intake, writer::Writer};
+use super::{
+    error::ImportError,
+    intake::Intake,
+    writer::{Writer, fail},
+};
 use crate::{
     domain::import::{Progress, Refusal},
     store::{ImportConnection, ImportReceipt},
@@ -134,9 +138,27 @@ impl Importer {
     /// Begins or resumes an import, and says so. Gives where its rows go; `None` when the import is complete.
     pub async fn begin(&self, start: Start, events: &EventSender) -> Result<Option<Intake>, ImportError> {
         let place = self.admit(start.import_id).await?;
-        let Shared { database, settings, committed, shutdown, .. } = &*self.0;
+        let Shared { database, settings, .. } = &*self.0;
         let begun = ImportConnection::begin(database, start.import_id, start.all_or_nothing, settings.idle);
-        let mut connection = begun.await?;
+        let connection = begun.await?;
+        let (batch, is_complete) = (connection.batch(), connection.is_complete());
+        let begun = self.begin_with(connection, place, start, events).await;
+        if let Err(error) = &begun
+            && !is_complete
+        {
+            fail(batch, database, error).await;
+        }
+        begun
+    }
+
+    async fn begin_with(
+        &self,
+        mut connection: ImportConnection,
+        place: Place,
+        start: Start,
+        events: &EventSender,
+    ) -> Result<Option<Intake>, ImportError> {
+        let Shared { database, settings, committed, shutdown, .. } = &*self.0;
         let (progress, is_complete) = (connection.progress().clone(), connection.is_complete());
         let (chunks, waiting) = mpsc::channel(WAITING_CHUNKS);
         let intake = Intake::new(&progress, start.all_or_nothing, chunks);
@@ -152,7 +174,8 @@ impl Importer {
             return Ok(None);
         }
         let (events, committed, shutdown) = (events.clone(), Arc::clone(committed), shutdown.clone());
-        let writer = Writer { connection, waiting, events, committed, shutdown, place, idle: settings.idle };
+        let (database, idle) = (database.clone(), settings.idle);
+        let writer = Writer { connection, database, waiting, events, committed, shutdown, place, idle };
         self.spawn(writer.run());
         Ok(Some(intake))
     }

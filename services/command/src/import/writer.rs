@@ -3,7 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use metrics::{counter, histogram};
-use tandem_chassis::{database::DatabaseError, shutdown::Shutdown, status::chain_of};
+use tandem_chassis::{
+    database::{Database, DatabaseError},
+    deadline::Deadline,
+    shutdown::Shutdown,
+    status::chain_of,
+};
 use tokio::{
     sync::{Notify, mpsc},
     time::{Instant, timeout},
@@ -16,16 +21,22 @@ use super::{
 };
 use crate::{
     domain::import::Refusal,
-    store::{ImportChunk, ImportConnection, ImportReceipt, ImportWriteError, StoreError},
+    store::{ImportBatch, ImportChunk, ImportConnection, ImportReceipt, ImportWriteError, StoreError},
 };
 
 /// A chunk with many culprits takes many statements, each of which has a limit. A server that has not answered for so
 /// long all in all is frozen or cut off.
 const CHUNK_LIMIT: Duration = Duration::from_secs(300);
 
+/// How long the caller of a stream that has failed waits for its batch to say so: a database that is away must not take the
+/// last word away too.
+const FAILING_LIMIT: Duration = Duration::from_secs(2);
+
 /// Writes the chunks of one stream, over the connection of its import.
 pub struct Writer {
     pub connection: ImportConnection,
+    /// Where the batch is told of a failure.
+    pub database: Database,
     pub waiting: mpsc::Receiver<Work>,
     pub events: EventSender,
     pub committed: Arc<Notify>,
@@ -42,9 +53,13 @@ impl Writer {
             // The caller's trailers have no room for a cause.
             tracing::warn!(error = chain_of(error), "an import ended early");
         }
-        let Self { connection, waiting, events, place, idle, .. } = self;
+        let Self { connection, database, waiting, events, place, idle, .. } = self;
+        let batch = connection.batch();
         // First of all, so that a caller who hears the last word can come again.
         drop((connection, place));
+        if let Err(error) = &end {
+            fail(batch, &database, error).await;
+        }
         // A caller that has left needs no last word, and one that takes none gets none.
         let said = timeout(idle, events.send(end.map(Event::Completed))).await;
         tracing::debug!(said = said.is_ok_and(|said| said.is_ok()), "an import's stream ended");
@@ -93,6 +108,14 @@ impl Writer {
 
     async fn tell(&self, event: Event) -> Result<(), ImportError> {
         tell(&self.events, self.idle, event).await
+    }
+}
+
+/// Lets a batch say why it is not complete.
+pub async fn fail(batch: ImportBatch, database: &Database, error: &ImportError) {
+    let failed = batch.fail(database, error.to_string(), Deadline::after(FAILING_LIMIT)).await;
+    if let Err(error) = failed {
+        tracing::warn!(error = chain_of(&error), "the batch of an import that ended early goes on saying IN_PROGRESS");
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
     connection::CONNECT_TIMEOUT,
     error::StoreError,
     import::{claim, is_ours, keep_position, keep_refusals, move_on, refusals_behind},
+    import_batch::ImportBatch,
     import_rows::ImportChunk,
 };
 use crate::domain::{
@@ -123,6 +124,9 @@ impl ImportConnection {
             transaction.rollback().await?;
             return Err(ImportWriteError::ModeChanged { asked: all_or_nothing });
         }
+        if !stored.is_complete {
+            ImportBatch { import_id, stream: stored.stream }.open(&mut transaction).await?;
+        }
         transaction.commit().await.map_err(DatabaseError::from_commit)?;
         Ok(Self {
             connection,
@@ -147,6 +151,11 @@ impl ImportConnection {
         self.is_complete
     }
 
+    /// The batch that the import is.
+    pub const fn batch(&self) -> ImportBatch {
+        ImportBatch { import_id: self.import_id, stream: self.stream }
+    }
+
     /// The refused rows behind one.
     pub async fn refusals_behind(&mut self, row_number: i64) -> Result<Vec<Refusal>, StoreError> {
         refusals_behind(&mut self.connection, self.import_id, row_number).await
@@ -154,10 +163,11 @@ impl ImportConnection {
 
     /// The receipt of a complete import: the same whenever it is asked for.
     pub async fn receipt(&mut self) -> Result<ImportReceipt, StoreError> {
-        // All of it stands: no error from here may say otherwise.
-        let position = Position::current(&mut self.connection)
-            .await
-            .map_err(|error| DatabaseError::OutcomeUnknown { source: Some(error) })?;
+        let Progress { rows_written, items_written, .. } = self.progress;
+        let position = self.position().await?;
+        self.batch().complete(&mut self.connection, position, rows_written, items_written).await?;
+        // Once more, so that the receipt's token also covers what the batch says of itself.
+        let position = self.position().await?;
         let kept = keep_position(&mut self.connection, self.import_id, position).await?;
         Ok(ImportReceipt {
             import_id: self.import_id,
@@ -166,10 +176,17 @@ impl ImportConnection {
         })
     }
 
+    async fn position(&mut self) -> Result<Position, DatabaseError> {
+        // All of the import stands: no error from here may say otherwise.
+        let position = Position::current(&mut self.connection).await;
+        position.map_err(|error| DatabaseError::OutcomeUnknown { source: Some(error) })
+    }
+
     /// Writes the next chunk; with the last one the import is complete.
     pub async fn write(&mut self, chunk: ImportChunk, is_last: bool) -> Result<ImportWritten, ImportWriteError> {
         self.enter().await?;
         let found = self.copy(&chunk).await?;
+        self.batch().add_part(&mut self.connection, &chunk.ids_without(&found)).await?;
         let sums = chunk.sums_without(&found);
         let mut refused = chunk.refused;
         refused.extend(found);

@@ -5,6 +5,7 @@ use std::ops::Range;
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sqlx::{Encode, PgConnection, Postgres, encode::IsNull, postgres::PgArgumentBuffer};
+use uuid::Uuid;
 
 use super::error::StoreError;
 use crate::domain::{
@@ -54,6 +55,7 @@ pub struct ImportChunk {
 /// An encoded row.
 struct Row {
     number: i64,
+    transaction_id: Uuid,
     /// Where it ends in the sales and in the items; it begins where the row before it ends.
     sales_end: usize,
     items_end: usize,
@@ -146,7 +148,8 @@ impl ImportChunk {
         let items = i64::try_from(sale.items().len()).expect("a sale has a limited number of items");
         let (sales_end, items_end) = (self.sales.len(), self.items.len());
         let (total_amount, total_discount) = (totals.amount.get(), totals.discount.get());
-        self.rows.push(Row { number, sales_end, items_end, items, total_amount, total_discount });
+        let transaction_id = sale.transaction_id();
+        self.rows.push(Row { number, transaction_id, sales_end, items_end, items, total_amount, total_discount });
         Ok(())
     }
 
@@ -155,15 +158,23 @@ impl ImportChunk {
         self.rows[place].number
     }
 
+    /// Ids of the encoded rows, without some; these are in their order.
+    pub fn ids_without(&self, refused: &[Refusal]) -> Vec<Uuid> {
+        self.without(refused).map(|row| row.transaction_id).collect()
+    }
+
     /// Sums over the encoded rows, without some; these are in their order.
     pub fn sums_without(&self, refused: &[Refusal]) -> Sums {
-        let is_written = |row: &&Row| refused.binary_search_by_key(&row.number, |refusal| refusal.row_number).is_err();
-        self.rows.iter().filter(is_written).fold(Sums::default(), |sums, row| Sums {
+        self.without(refused).fold(Sums::default(), |sums, row| Sums {
             rows: sums.rows + 1,
             items: sums.items + row.items,
             total_amount: sums.total_amount + row.total_amount,
             total_discount: sums.total_discount + row.total_discount,
         })
+    }
+
+    fn without(&self, refused: &[Refusal]) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| refused.binary_search_by_key(&row.number, |refusal| refusal.row_number).is_err())
     }
 
     /// Writes encoded rows: sales before items, also in the WAL.

@@ -12,6 +12,7 @@
 //! | [`item`] | table `sales.sales_item` |
 //! | [`import`] | tables `tandem.import`, `tandem.import_refusal`: how far each import has come |
 //! | [`import_connection`] | the connection of an import: writes its chunks |
+//! | [`import_batch`] | tables `tandem.batch_control`, `tandem.batch_part`: each import is a batch |
 //! | [`import_rows`] | rows of an import as binary COPY takes them |
 //! | [`error`] | what can go wrong, and which constraint belongs to which field |
 
@@ -21,6 +22,7 @@ mod create;
 mod culprit;
 mod error;
 mod import;
+mod import_batch;
 mod import_connection;
 mod import_rows;
 mod item;
@@ -35,6 +37,7 @@ pub use batch::{name_culprit, write};
 pub use connection::LaneConnection;
 pub use error::{BatchError, StoreError};
 pub use import::remove_older_imports;
+pub use import_batch::ImportBatch;
 pub use import_connection::{ImportConnection, ImportReceipt, ImportWriteError, ImportWritten};
 pub use import_rows::{ImportChunk, Room};
 pub use migrate::{Passwords, migrate};

@@ -27,6 +27,9 @@ pub enum Fault {
         /// Found.
         actual: usize,
     },
+    /// An id that no batch can have.
+    #[error("must have at most 100 letters, digits and . _ : - and begin with a letter or digit")]
+    NotABatchId,
     /// A payment method that is no code.
     #[error("must be a code of at most 50 lowercase letters, digits and underscores that begins with a letter")]
     NotACode,
@@ -140,6 +143,7 @@ impl Fault {
             Self::NotAUuid => "NOT_A_UUID",
             Self::TooSmall { .. } => "OUT_OF_RANGE",
             Self::TooMany { .. } => "TOO_MANY_VALUES",
+            Self::NotABatchId => "NOT_A_BATCH_ID",
             Self::NotACode => "NOT_A_CODE",
             Self::MalformedTime => "MALFORMED_TIME",
             Self::NotADate => "NOT_A_DATE",

@@ -43,7 +43,13 @@ pub const MAX_GROUPS: i32 = 1_000;
 pub const DEFAULT_STORES: i32 = 100;
 /// Stores on a page at most; a caller who asks for more gets this many.
 pub const MAX_STORES: i32 = 1_000;
-/// Characters of a page token that are looked at: real ones have up to 70.
+/// Batches on a page when the caller does not say.
+pub const DEFAULT_BATCHES: i32 = 20;
+/// Batches on a page at most; a caller who asks for more gets this many.
+pub const MAX_BATCHES: i32 = 100;
+/// Characters of a batch's id, as the primary's table has it.
+pub const MAX_BATCH_ID: usize = 100;
+/// Characters of a page token that are looked at: real ones have up to 167.
 pub const MAX_PAGE_TOKEN: usize = 200;
 /// Characters of a watch's resume token that are looked at: real ones have 64.
 pub const MAX_WATCH_TOKEN: usize = 200;

@@ -1,5 +1,6 @@
 //! What can be asked, and what is answered. Pure: no database, no wire.
 
+mod batch;
 mod breakdown;
 mod consistency;
 mod cover;
@@ -20,6 +21,7 @@ mod store_page;
 mod watch;
 mod zone;
 
+pub use batch::{Batch, BatchCursor, BatchHealth, BatchId, BatchPage, BatchStatus, BatchTable};
 pub use breakdown::{Breakdown, GroupFigures, by_revenue, each_hour_of_week};
 pub use consistency::Consistency;
 pub use cover::cover;

@@ -1,5 +1,6 @@
 //! One RPC = decode, wait until fresh enough, ask, encode.
 
+mod batch;
 mod decode;
 mod encode;
 mod replication;
@@ -20,7 +21,7 @@ use tandem_proto::{
 use tonic::{Request, Response, Status, codegen::BoxStream};
 
 use self::decode::Carried;
-pub use self::{replication::Replication, watch::Watches};
+pub use self::{batch::Batches, replication::Replication, watch::Watches};
 use crate::{
     domain::{Consistency, Violation},
     freshness::{Freshness, Observed},

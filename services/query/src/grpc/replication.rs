@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use tandem_chassis::{database::DatabaseError, deadline::Deadline};
 use tandem_proto::{
     sales::query::v1::{
-        GetReplicationStatusRequest, GetReplicationStatusResponse, PrimaryState, Publication, ReplicaOfPrimary,
-        ReplicatedTable, ReplicationLag, ReplicationSlot, RollupState, Subscription, TableState,
-        replication_service_server::ReplicationService,
+        GetBatchRequest, GetBatchResponse, GetReplicationStatusRequest, GetReplicationStatusResponse,
+        ListBatchesRequest, ListBatchesResponse, PrimaryState, Publication, ReplicaOfPrimary, ReplicatedTable,
+        ReplicationLag, ReplicationSlot, RollupState, Subscription, TableState, WaitForBatchRequest,
+        WaitForBatchResponse, replication_service_server::ReplicationService,
     },
     time::to_timestamp,
 };
 use tandem_replication as replication;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, codegen::BoxStream};
 
-use super::{encode, status};
+use super::{Batches, encode, status};
 use crate::{
     freshness::{PrimaryClock, lag_bytes},
     store::{Applied, Primary, PrimaryStatus, Replica, fold::Backlog},
@@ -32,14 +33,22 @@ pub struct Replication {
     replica: Replica,
     primary: Option<Primary>,
     clock: PrimaryClock,
+    batches: Batches,
     replica_name: String,
 }
 
 impl Replication {
     /// Asks `replica`, whose pool is better not the callers': how replication is doing must be told when they have all
-    /// their connections too. And `primary`, where there is a credential for it. Staleness is measured by `clock`.
-    pub const fn new(replica: Replica, primary: Option<Primary>, clock: PrimaryClock, replica_name: String) -> Self {
-        Self { replica, primary, clock, replica_name }
+    /// their connections too. And `primary`, where there is a credential for it. Staleness is measured by `clock`. Of
+    /// batches, `batches` tell.
+    pub const fn new(
+        replica: Replica,
+        primary: Option<Primary>,
+        clock: PrimaryClock,
+        batches: Batches,
+        replica_name: String,
+    ) -> Self {
+        Self { replica, primary, clock, batches, replica_name }
     }
 
     async fn ask_primary(&self, deadline: Deadline) -> (PrimaryState, Option<PrimaryStatus>) {
@@ -89,6 +98,26 @@ impl ReplicationService for Replication {
             rollups: rollups.map(self::rollups),
             primary_state: primary_state.into(),
         }))
+    }
+
+    async fn list_batches(
+        &self,
+        request: Request<ListBatchesRequest>,
+    ) -> Result<Response<ListBatchesResponse>, Status> {
+        self.batches.list(request).await
+    }
+
+    async fn get_batch(&self, request: Request<GetBatchRequest>) -> Result<Response<GetBatchResponse>, Status> {
+        self.batches.get(request).await
+    }
+
+    type WaitForBatchStream = BoxStream<WaitForBatchResponse>;
+
+    async fn wait_for_batch(
+        &self,
+        request: Request<WaitForBatchRequest>,
+    ) -> Result<Response<Self::WaitForBatchStream>, Status> {
+        self.batches.wait(request)
     }
 }
 

@@ -19,10 +19,11 @@ use crate::{
         limits::{MAX_POINTS, MAX_SERIES},
     },
     freshness::{FreshnessError, Observed, lag_bytes},
-    live::WatchEnd,
+    live::{WaitEnd, WatchEnd},
 };
 
 const SALE: &str = "sales.v1.SalesTransaction";
+const BATCH: &str = "sales.query.v1.Batch";
 
 /// INVALID_ARGUMENT with one violation for each wrong field.
 pub fn invalid(violations: &[Violation]) -> Status {
@@ -41,6 +42,15 @@ pub fn of(error: DatabaseError) -> Status {
 
 /// There is no such sale, as far as this replica knows; how much that is, the caller is told like with any answer.
 pub fn no_sale(transaction_id: Uuid, read_state: Option<&ReadState>) -> Status {
+    not_found(SALE, &transaction_id.to_string(), read_state)
+}
+
+/// There is no such batch, as far as this replica knows.
+pub fn no_batch(batch_id: &str, read_state: Option<&ReadState>) -> Status {
+    not_found(BATCH, batch_id, read_state)
+}
+
+fn not_found(kind: &str, id: &str, read_state: Option<&ReadState>) -> Status {
     let mut metadata = HashMap::new();
     if let Some(state) = read_state {
         metadata.insert("replica_name".to_owned(), state.replica_name.clone());
@@ -48,10 +58,9 @@ pub fn no_sale(transaction_id: Uuid, read_state: Option<&ReadState>) -> Status {
             metadata.insert("staleness_seconds".to_owned(), seconds(staleness));
         }
     }
-    let id = transaction_id.to_string();
     let mut details = ErrorDetails::with_error_info("NOT_FOUND", ERROR_DOMAIN, metadata);
-    details.set_resource_info(SALE, id.as_str(), "", "the replica has none with this id");
-    let mut status = Status::with_error_details(Code::NotFound, format!("{SALE} {id} was not found"), details);
+    details.set_resource_info(kind, id, "", "the replica has none with this id");
+    let mut status = Status::with_error_details(Code::NotFound, format!("{kind} {id} was not found"), details);
     encode::carry_token(status.metadata_mut(), read_state);
     status
 }
@@ -96,12 +105,32 @@ pub fn watch_ended(end: WatchEnd) -> Status {
         WatchEnd::DeadlineExceeded => refused(Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
         WatchEnd::ShuttingDown => retryable(Code::Unavailable, &end.to_string(), ERROR_DOMAIN, "SHUTTING_DOWN"),
         WatchEnd::Panicked => of(DatabaseError::WorkPanicked),
-        WatchEnd::Database(error) => {
-            let message = "the database is unavailable; try again later";
-            let status = retryable(Code::Unavailable, message, ERROR_DOMAIN, "DATABASE_UNAVAILABLE");
-            with_source(status, Arc::clone(error))
-        }
+        WatchEnd::Database(error) => unavailable(error),
     }
+}
+
+/// Why a wait for a batch did not begin, or ended without it. What failed in the replica is logged where it failed.
+pub fn wait_ended(end: WaitEnd) -> Status {
+    let passing = |code, reason| retryable(code, &end.to_string(), ERROR_DOMAIN, reason);
+    match &end {
+        WaitEnd::Failed { error } => {
+            let metadata = HashMap::from([("batch_error".to_owned(), error.clone())]);
+            let details = ErrorDetails::with_error_info("BATCH_FAILED", ERROR_DOMAIN, metadata);
+            Status::with_error_details(Code::FailedPrecondition, end.to_string(), details)
+        }
+        WaitEnd::TooMany => passing(Code::ResourceExhausted, "TOO_MANY_WATCHERS"),
+        WaitEnd::DeadlineExceeded => {
+            with_reason(Code::DeadlineExceeded, &end.to_string(), ERROR_DOMAIN, "DEADLINE_EXCEEDED")
+        }
+        WaitEnd::ShuttingDown => passing(Code::Unavailable, "SHUTTING_DOWN"),
+        WaitEnd::Database(error) => unavailable(error),
+    }
+}
+
+/// The replica failed a stream.
+fn unavailable(error: &Arc<DatabaseError>) -> Status {
+    let message = "the database is unavailable; try again later";
+    with_source(retryable(Code::Unavailable, message, ERROR_DOMAIN, "DATABASE_UNAVAILABLE"), Arc::clone(error))
 }
 
 /// What is known of a replica that is behind; what is not known is left out.

@@ -2,6 +2,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
+//! | [`batches`] | batches that callers wait for |
 //! | [`hub`] | the one reader of changes, for all who have been told everything so far |
 //! | [`step`] | reading what changed between two horizons, page by page |
 //! | [`watcher`] | one caller's stream: what it has missed, then what the hub reads |
@@ -10,6 +11,7 @@
 //! What is told is the difference between two states of the replica, at two horizons (`store::changes`). A horizon is no
 //! point in a log, so a stream can be taken up at any of them, in any process, also in the middle of a step.
 
+mod batches;
 mod hub;
 mod step;
 mod summaries;
@@ -19,6 +21,7 @@ use std::sync::Arc;
 
 use tandem_chassis::database::DatabaseError;
 
+pub use batches::{BatchWait, BatchWaits, WaitEnd};
 pub use hub::Hub;
 pub use summaries::{Period, Summaries, SummaryQuestion, SummedUp};
 pub use watcher::{Told, Watchers, Watching};

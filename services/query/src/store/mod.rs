@@ -3,6 +3,7 @@
 //! | file | question |
 //! | --- | --- |
 //! | [`sale`] | one sale, or a page of them |
+//! | [`batch`] | batches, and how their replication is doing |
 //! | [`changes`] | what became of sales between two horizons |
 //! | [`fold`] | taking sales into the rollups |
 //! | [`figures`] | figures of many sales, by step and group |
@@ -12,6 +13,7 @@
 //! | [`subscribe`] | its subscription |
 //! | [`slot`] | the slot on the primary that the subscription uses |
 
+mod batch;
 pub mod changes;
 pub mod figures;
 pub mod fold;

@@ -10,14 +10,15 @@ use tandem_replication::{Position, Subscription};
 use uuid::Uuid;
 
 use super::{
-    figures,
+    batch, figures,
     fold::{Backlog, MAX_CHANGED},
     product_labels,
     replication::{self, Applied},
     sale,
 };
 use crate::domain::{
-    Cell, FiguresQuestion, Page, Product, Range, Ranking, Sale, SalesPage, TransactionFilter, best_products,
+    Batch, BatchPage, Cell, FiguresQuestion, Page, Product, Range, Ranking, Sale, SalesPage, TransactionFilter,
+    best_products,
 };
 
 /// The replica's database.
@@ -103,6 +104,16 @@ impl Replica {
             let labels = product_labels::of(&mut *connection, &codes).await?;
             Ok::<_, sqlx::Error>(Product::labelled(best, labels))
         })
+    }
+
+    /// The batches of a page, those that began last first; one more than asked for, where there is one.
+    pub async fn batch_page(&self, page: BatchPage, deadline: Deadline) -> Result<Vec<Batch>> {
+        ask!(self, deadline, connection => batch::page(connection, &page))
+    }
+
+    /// Those of these batches that there are, by their ids.
+    pub async fn batches(&self, batch_ids: Vec<String>, deadline: Deadline) -> Result<Vec<Batch>> {
+        ask!(self, deadline, connection => batch::of(connection, &batch_ids))
     }
 
     /// Runs a question that says itself what its snapshot shows.

@@ -52,9 +52,19 @@ const MESSAGES_AHEAD: usize = 2;
 /// The service can't be reached, refuses a sale, stays unavailable through all tries, or gives a receipt that does not
 /// agree with what was sent.
 pub async fn import(command_address: &str, plan: &Plan, stop: impl Future<Output = ()>) -> anyhow::Result<Outcome> {
+    import_as(Uuid::new_v4(), command_address, plan, stop).await
+}
+
+/// The same, under an id of the caller's.
+pub(super) async fn import_as(
+    import_id: Uuid,
+    command_address: &str,
+    plan: &Plan,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<Outcome> {
     let mut import = Import {
         channel: connect(command_address).await?,
-        import_id: Uuid::new_v4().to_string(),
+        import_id: import_id.to_string(),
         window: Window::new(Batches::make(plan)),
         progress: Progress::start(plan.sales),
     };
