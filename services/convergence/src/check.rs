@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::future::{Either, select};
 use tokio::time::{Instant, timeout};
 
+use crate::batch;
 use crate::catch_up;
 use crate::connect::{Database, Deadline};
 use crate::course::Course;
@@ -52,11 +53,15 @@ pub async fn check_observed(
     let deadline = Deadline::after(options.timeout);
     let observe: Observe<'_> = &observe;
     let prepared = Prepared::connect(primary_url, replica_url, options, deadline, observe).await?;
-    let Prepared { primary, mut replica, tables, leftovers } = prepared;
+    let Prepared { mut primary, mut replica, tables, leftovers } = prepared;
     let wanted = Course::wanted(options, &tables)?;
+    let sales = match &options.batch_id {
+        Some(batch_id) => Some(batch::sales(&mut primary, batch_id, options.interval, observe).await?),
+        None => None,
+    };
     observe(&Phase::WaitingForSlot);
     let slot_pid = primary.pid;
-    let mut course = Course::new(options, &tables, wanted);
+    let mut course = Course::new(options, &tables, wanted, sales);
     let run = async {
         // A connection of its own, since the replica's first one compares rollups in the end.
         let watching = Database::connect(Side::Replica, replica_url, deadline).await?;
@@ -143,7 +148,7 @@ async fn compare_rollups(
     options: &Options,
     observe: Observe<'_>,
 ) -> Result<Option<RollupReport>, CheckError> {
-    if !options.rollups || options.sales.is_some() {
+    if !options.rollups || options.batch_id.is_some() {
         return Ok(None);
     }
     let deadline = replica.deadline;

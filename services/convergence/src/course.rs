@@ -27,6 +27,8 @@ use crate::{sales, sample};
 pub(crate) struct Course<'a> {
     options: &'a Options,
     tables: &'a [PublishedTable],
+    /// The sales of the batch that is compared alone.
+    sales: Option<Vec<String>>,
     /// Which of the tables are compared.
     wanted: Vec<usize>,
     /// Of each table, once the first fence has been raised.
@@ -55,15 +57,20 @@ pub(crate) struct Known {
 impl<'a> Course<'a> {
     /// The tables that are to be compared, by their numbers.
     pub(crate) fn wanted(options: &Options, tables: &[PublishedTable]) -> Result<Vec<usize>, CheckError> {
-        match options.sales {
+        match options.batch_id {
             Some(_) => sales::tables(tables),
             None => Ok((0..tables.len()).collect()),
         }
     }
 
-    pub(crate) fn new(options: &'a Options, tables: &'a [PublishedTable], wanted: Vec<usize>) -> Self {
+    pub(crate) fn new(
+        options: &'a Options,
+        tables: &'a [PublishedTable],
+        wanted: Vec<usize>,
+        sales: Option<Vec<String>>,
+    ) -> Self {
         let known = tables.iter().map(|_| Known::default()).collect();
-        Self { options, tables, wanted, known, fences: 0, waited: Duration::ZERO }
+        Self { options, tables, sales, wanted, known, fences: 0, waited: Duration::ZERO }
     }
 
     /// Raises fences until every row has a verdict.
@@ -123,7 +130,7 @@ impl<'a> Course<'a> {
     }
 
     async fn read(&self, sides: &mut Sides, touched: &Touched, observe: Observe<'_>) -> Result<Vec<Known>, CheckError> {
-        if let Some(ids) = &self.options.sales {
+        if let Some(ids) = &self.sales {
             return sales::read(sides, self.tables, &self.wanted, ids, touched, observe).await;
         }
         if let Some(rows) = self.options.sample {

@@ -132,6 +132,24 @@ pub enum CheckError {
         table: String,
     },
 
+    /// No batch of this name was ever begun.
+    #[error(
+        "the primary knows of no batch {batch_id}: `select batch_id from tandem.batch_control` lists those it knows"
+    )]
+    UnknownBatch {
+        /// The batch that was asked for.
+        batch_id: String,
+    },
+
+    /// The batch is incomplete for good.
+    #[error("batch {batch_id} has failed ({why}): verify without a batch to compare what it has left")]
+    BatchFailed {
+        /// The batch that was asked for.
+        batch_id: String,
+        /// What it failed of.
+        why: String,
+    },
+
     /// No published table holds sales.
     #[error(
         "no published table has a column transaction_id of type uuid: only pairs with sales can be compared by batch"

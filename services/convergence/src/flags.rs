@@ -31,6 +31,10 @@ pub struct Flags {
     #[arg(long, value_name = "ROWS", default_value_t = Options::default().differences)]
     pub differences: usize,
 
+    /// Compare only the sales of this batch, with their items; a batch that goes on is waited for.
+    #[arg(long, value_name = "BATCH", conflicts_with = "sample")]
+    pub batch_id: Option<String>,
+
     /// Compare about so many rows of each table, in stretches that begin anywhere, and say how much that was: a quick
     /// look at huge tables. Rollups are left out.
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
@@ -78,6 +82,7 @@ impl Flags {
             range_size: self.range_size,
             parallel: self.parallel,
             differences: self.differences,
+            batch_id: self.batch_id.clone(),
             sample: self.sample,
             ..Options::default()
         }

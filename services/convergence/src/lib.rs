@@ -9,7 +9,7 @@
 //! In the first fence all rows are read, in the order in which they lie on disk, and hashed; hashes are added up, less those
 //! of the rows that were set aside (`scan`). Where the sums of a table differ, its keys are cut into half-open ranges, and
 //! each that differs again, down to the rows (`search`). A row that differs is looked at in a second fence before it is
-//! reported (`pending`). [`Options::sales`] and [`Options::sample`] compare less.
+//! reported (`pending`). [`Options::batch_id`] and [`Options::sample`] compare less.
 //!
 //! Where the replica keeps rollups, they are compared with the sales that they sum up, in one snapshot of the replica.
 //!
@@ -19,6 +19,7 @@
 //! sent, and the slot is made there.
 
 mod bar;
+mod batch;
 mod catch_up;
 mod check;
 mod connect;

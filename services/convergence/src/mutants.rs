@@ -305,42 +305,79 @@ fn counted() -> Held {
     held(sums(1) != sums(2), || "another number of rows".to_owned())
 }
 
-async fn scenario(lab: &mut Lab, mutation: Mutation) -> Held {
-    use Mutation as M;
-    match mutation {
-        M::OpenLowerBound | M::SkipFirstPart | M::SkipLastBlock | M::FirstTableOnly => faults(lab).await,
-        M::ForgetLastColumn | M::IgnoreHash | M::SwapKinds | M::NameNoColumns => faults(lab).await,
-        M::NoSeed => swapped(lab).await,
-        M::NullIsEmpty => null(lab).await,
-        M::ClosedUpperBound | M::HideMore => limit(lab).await,
-        M::IgnoreCount => counted(),
-        M::FilterNoSide => equal(lab).await,
-        M::OneFenceIsEnough => healed(lab).await,
-        M::SetNothingAside | M::ForgetSetAside => touched(lab).await,
-        M::DontWaitForReplica => behind(lab).await,
-        M::IgnoreTruncate => truncated(lab).await,
-        M::IgnoreSchemaChange => changed(lab).await,
-        M::TimeOutIsEqual => restless(lab).await,
+/// What is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scenario {
+    Equal,
+    Faults,
+    Swapped,
+    Null,
+    Limit,
+    Touched,
+    Healed,
+    Truncated,
+    Changed,
+    Behind,
+    Restless,
+    Counted,
+}
+
+impl Scenario {
+    /// The one that notices the mistake.
+    fn that_notices(mutation: Mutation) -> Self {
+        use Mutation as M;
+        match mutation {
+            M::OpenLowerBound | M::SkipFirstPart | M::SkipLastBlock | M::FirstTableOnly => Self::Faults,
+            M::ForgetLastColumn | M::IgnoreHash | M::SwapKinds | M::NameNoColumns => Self::Faults,
+            M::NoSeed => Self::Swapped,
+            M::NullIsEmpty => Self::Null,
+            M::ClosedUpperBound | M::HideMore => Self::Limit,
+            M::IgnoreCount => Self::Counted,
+            M::FilterNoSide => Self::Equal,
+            M::OneFenceIsEnough => Self::Healed,
+            M::SetNothingAside | M::ForgetSetAside => Self::Touched,
+            M::DontWaitForReplica => Self::Behind,
+            M::IgnoreTruncate => Self::Truncated,
+            M::IgnoreSchemaChange => Self::Changed,
+            M::TimeOutIsEqual => Self::Restless,
+        }
+    }
+
+    async fn play(self, lab: &mut Lab) -> Held {
+        let held = match self {
+            Self::Equal => equal(lab).await,
+            Self::Faults => faults(lab).await,
+            Self::Swapped => swapped(lab).await,
+            Self::Null => null(lab).await,
+            Self::Limit => limit(lab).await,
+            Self::Touched => touched(lab).await,
+            Self::Healed => healed(lab).await,
+            Self::Truncated => truncated(lab).await,
+            Self::Changed => changed(lab).await,
+            Self::Behind => behind(lab).await,
+            Self::Restless => restless(lab).await,
+            Self::Counted => counted(),
+        };
+        mutate(None);
+        lab.restore().await;
+        held
     }
 }
 
 #[tokio::test]
 async fn every_mistake_of_the_checker_is_noticed() {
     let mut lab = Lab::open().await;
-    let mut unnoticed = Vec::new();
+    let (mut unnoticed, mut played) = (Vec::new(), Vec::new());
     for mutation in Mutation::ALL {
-        for wrong in [None, Some(mutation)] {
-            mutate(wrong);
-            let held = scenario(&mut lab, mutation).await;
-            mutate(None);
-            lab.restore().await;
-            match wrong {
-                None => assert_eq!(held, Ok(()), "without a mistake, in the scenario of {mutation:?}"),
-                Some(mutation) if held.is_ok() => unnoticed.push(mutation),
-                Some(_) => {}
-            }
+        let scenario = Scenario::that_notices(mutation);
+        if !played.contains(&scenario) {
+            assert_eq!(scenario.play(&mut lab).await, Ok(()), "{scenario:?}, without a mistake");
+            played.push(scenario);
+        }
+        mutate(Some(mutation));
+        if scenario.play(&mut lab).await.is_ok() {
+            unnoticed.push(mutation);
         }
     }
     assert!(unnoticed.is_empty(), "nothing notices {unnoticed:?}");
-    assert!(Mutation::ALL.len() >= 20);
 }

@@ -31,8 +31,8 @@ pub struct Options {
     pub parallel: u8,
     /// How many differences of each table are listed; a search that finds more stops, and says so.
     pub differences: usize,
-    /// Compares only these sales, with their items, and no other table.
-    pub sales: Option<Vec<String>>,
+    /// Compares only the sales of this batch, with their items, and no other table.
+    pub batch_id: Option<String>,
     /// Compares about so many rows of each table instead of all.
     pub sample: Option<u64>,
 }
@@ -49,7 +49,7 @@ impl Default for Options {
             range_size: RANGE_SIZE,
             parallel: 1,
             differences: DIFFERENCES,
-            sales: None,
+            batch_id: None,
             sample: None,
         }
     }

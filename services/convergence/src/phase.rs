@@ -12,6 +12,8 @@ pub enum Phase {
     Preparing,
     /// The first copy of the tables has not ended.
     WaitingForTables,
+    /// The batch is still being written.
+    WaitingForBatch(String),
     /// The primary's slot is made, which waits until transactions that are open have ended.
     WaitingForSlot,
     /// The replica has to apply everything before this position.
@@ -73,6 +75,7 @@ impl fmt::Display for Phase {
         match self {
             Self::Preparing => f.write_str("connecting to both databases"),
             Self::WaitingForTables => f.write_str("waiting for the first copy of the tables"),
+            Self::WaitingForBatch(batch_id) => write!(f, "waiting until batch {batch_id} is completed"),
             Self::WaitingForSlot => f.write_str("waiting for open transactions of the primary"),
             Self::WaitingForReplica(lsn) => write!(f, "waiting until the replica has applied {lsn}"),
             Self::Reading { .. } => f.write_str("reading both sides"),

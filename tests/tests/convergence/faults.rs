@@ -1,16 +1,18 @@
 //! Two hundred faults, planted by chance on the replica of a pair that is written all the time: every one is found, and
 //! none is invented. Then they are mended, and nothing is left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sqlx::{AssertSqlSafe, PgConnection};
-use tandem_convergence::{Kind, Options, Report, check};
+use tandem_convergence::{CheckError, Flags, Kind, Options, Report, check, verify};
+use tandem_query::store::fold::{self, Step};
 use uuid::Uuid;
 use xtask::postgres::{DATABASE, TestOptions, TestPair};
 
@@ -105,12 +107,17 @@ struct Spoiler {
     /// Sales that nobody has spoilt yet.
     fresh: Vec<u32>,
     expected: Expected,
+    /// The sale that is being spoilt, and that of each fault.
+    number: u32,
+    sales: BTreeMap<(String, String), u32>,
 }
 
 impl Spoiler {
     fn expect(&mut self, table: &str, key: Uuid, kind: Kind, columns: &[&str]) {
         let columns = columns.iter().map(|column| (*column).to_owned()).collect();
-        self.expected.insert((table.to_owned(), key.to_string()), (kind, columns));
+        let row = (table.to_owned(), key.to_string());
+        self.sales.insert(row.clone(), self.number);
+        self.expected.insert(row, (kind, columns));
     }
 
     async fn spoil(&mut self, statement: &str) {
@@ -121,6 +128,7 @@ impl Spoiler {
     /// One fault of the kind that the number stands for.
     async fn plant(&mut self, kind: usize) {
         let number = self.fresh.pop().unwrap();
+        self.number = number;
         let (sale_id, item_id) = (sale(number), item(number, 2));
         match kind % 9 {
             0 => {
@@ -211,7 +219,9 @@ async fn two_hundred_random_faults_under_load_are_found_each_and_none_is_invente
     let mut fresh: Vec<u32> = (0..SALES / 2).map(|number| number * 2 + 1).collect();
     fresh.shuffle(&mut random);
     let replica = pair.replica().connect(DATABASE).await.unwrap();
-    let mut spoiler = Spoiler { replica, fresh, expected: Expected::new() };
+    let mut folder = pair.replica().connect(DATABASE).await.unwrap();
+    fold_all(&mut folder).await;
+    let mut spoiler = Spoiler { replica, fresh, expected: Expected::new(), number: 0, sales: BTreeMap::new() };
     for fault in 0..FAULTS {
         spoiler.plant(fault).await;
     }
@@ -219,13 +229,71 @@ async fn two_hundred_random_faults_under_load_are_found_each_and_none_is_invente
         let (before, since) = (written.load(Ordering::Relaxed), Instant::now());
         let report = check(&primary_url, &replica_url, &options).await.unwrap();
         let writes = (written.load(Ordering::Relaxed) - before) as f64 / since.elapsed().as_secs_f64();
-        let (found, expected) = (found(&report), &spoiler.expected);
-        let unfound: Vec<_> = expected.iter().filter(|(key, how)| found.get(*key) != Some(how)).collect();
-        let invented: Vec<_> = found.iter().filter(|(key, how)| expected.get(*key) != Some(how)).collect();
-        assert!(unfound.is_empty() && invented.is_empty(), "unfound {unfound:?}\ninvented {invented:?}\n{report}");
+        exactly(&report, &spoiler.expected);
         // A busy machine writes less; a still one would prove nothing.
         assert!(writes > f64::from(WRITES_A_SECOND) / 4.0, "{writes} writes/s");
     }
+    of_a_batch_alone(&pair, &spoiler, &options).await;
+
+    let flags = Asked::parse_from(["verify", "--repair", "--yes"]).flags;
+    let report = verify(&primary_url, &replica_url, &options, &flags, |_| ()).await.unwrap();
+    assert!(report.equal, "{report}");
+    assert_eq!(report.repair.unwrap().mended, spoiler.expected.len());
+    let errors: i64 = sqlx::query_scalar("select apply_error_count from pg_stat_subscription_stats")
+        .fetch_one(&mut spoiler.replica)
+        .await
+        .unwrap();
+    assert_eq!(errors, 0, "the apply worker never stumbled");
+
     stop.store(true, Ordering::Relaxed);
     writer.await.unwrap();
+    // What was folded before the faults and what was repaired since are the same sales.
+    fold_all(&mut folder).await;
+    let report = check(&primary_url, &replica_url, &Options::default()).await.unwrap();
+    assert!(report.equal && report.rollups.as_ref().unwrap().compared > 0, "{report}");
+}
+
+#[derive(clap::Parser)]
+struct Asked {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+fn exactly(report: &Report, expected: &Expected) {
+    let found = found(report);
+    let unfound: Vec<_> = expected.iter().filter(|(key, how)| found.get(*key) != Some(how)).collect();
+    let invented: Vec<_> = found.iter().filter(|(key, how)| expected.get(*key) != Some(how)).collect();
+    assert!(unfound.is_empty() && invented.is_empty(), "unfound {unfound:?}\ninvented {invented:?}\n{report}");
+}
+
+async fn fold_all(replica: &mut PgConnection) {
+    while fold::step(&mut *replica, 1, 10_000).await.unwrap() != Step::Nothing {}
+}
+
+/// A batch of some of the spoilt sales and some others: what is wrong with these is named, and nothing else.
+async fn of_a_batch_alone(pair: &TestPair, spoiler: &Spoiler, options: &Options) {
+    let mut primary = pair.primary().connect(DATABASE).await.unwrap();
+    let spoilt = spoiler.sales.values().copied().collect::<BTreeSet<_>>().into_iter().take(50);
+    let numbers: BTreeSet<u32> = spoilt.chain(spoiler.fresh.iter().copied().take(50)).collect();
+    let ids: Vec<Uuid> = numbers.iter().map(|number| sale(*number)).collect();
+    let options = Options { batch_id: Some("b-1".to_owned()), ..options.clone() };
+    let (primary_url, replica_url) = (pair.primary().admin_url(), pair.replica().admin_url());
+    let unknown = check(&primary_url, &replica_url, &options).await.unwrap_err();
+    assert!(matches!(unknown, CheckError::UnknownBatch { .. }), "{unknown:?}");
+    let part = "insert into tandem.batch_part (batch_id, part, transaction_ids) values ('b-1', 1, $1)";
+    sqlx::query(part).bind(ids).execute(&mut primary).await.unwrap();
+    let begun = "insert into tandem.batch_control (batch_id, schema_name, table_name, status, started_at)
+        values ('b-1', 'sales', 'sales_transaction', 'IN_PROGRESS', now())";
+    run(&mut primary, begun).await;
+    let completing = async {
+        tokio::task::yield_now().await;
+        let completed = "update tandem.batch_control
+            set status = 'COMPLETED', ended_at = now(), lsn = '0/1', system_identifier = 1, timeline = 1, row_count = 100";
+        run(&mut primary, completed).await;
+    };
+    let (report, ()) = futures::join!(check(&primary_url, &replica_url, &options), completing);
+    let report = report.unwrap();
+    assert_eq!(report.tables.len(), 2, "{report}");
+    let expected = spoiler.expected.iter().filter(|(row, _)| numbers.contains(&spoiler.sales[*row]));
+    exactly(&report, &expected.map(|(row, how)| (row.clone(), how.clone())).collect());
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // A test that can't go on fails.
 
 mod faults;
+mod program;
 
 use std::time::Duration;
 
