@@ -157,7 +157,7 @@ fn options() -> Options {
     Options {
         range_size: 1,
         interval: Duration::from_millis(100),
-        timeout: Duration::from_secs(20),
+        timeout: Duration::from_secs(6),
         ..Options::default()
     }
 }
