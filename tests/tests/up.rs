@@ -104,7 +104,7 @@ fn a_second_replica_is_added_to_a_pair_and_every_command_knows_it() {
 
     let verified = pair.json("verify");
     assert_eq!((&verified["equal"], verified["replicas"].as_array().unwrap().len()), (&Value::Bool(true), 2));
-    assert_eq!(pair.json("verify --replica 2")["tables"][1]["replica"]["rows"], 200, "the sales were copied");
+    assert_eq!(pair.json("verify --replica 2")["tables"][1]["rows"], 200, "the sales were copied");
     let bulk = pair.refused("seed --via bulk --sales 10");
     assert!(bulk.contains("has 2 replicas") && bulk.contains("--via copy"), "{bulk}");
     pair.ok("psql replica-2 -- -c 'delete from sales.sales_item'");

@@ -100,6 +100,9 @@ impl From<Service> for Instance {
     }
 }
 
+/// The program beside the services that proves both sides equal.
+const VERIFIER: &str = "tandem-verify";
+
 /// Where the services' binaries are.
 #[derive(Debug, Clone)]
 pub struct Binaries {
@@ -110,7 +113,7 @@ pub struct Binaries {
 pub const BINARIES_VARIABLE: &str = "TANDEM_BIN_DIR";
 
 impl Binaries {
-    /// Has cargo build both services; what it says goes to standard error, all of it on a terminal and
+    /// Has cargo build both services and the verifier; what it says goes to standard error, all of it on a terminal and
     /// errors alone elsewhere. Dropping the future ends cargo.
     pub async fn build(release: bool) -> anyhow::Result<Binaries> {
         let mut command = tokio::process::Command::from(cargo::command());
@@ -121,6 +124,7 @@ impl Binaries {
         for service in Service::BOTH {
             command.args(["--bin", service.binary()]);
         }
+        command.args(["--bin", VERIFIER]);
         if !io::stderr().is_terminal() {
             command.arg("--quiet");
         }
@@ -148,6 +152,11 @@ impl Binaries {
     /// Their directory.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// The verifier's binary.
+    pub fn verifier(&self) -> PathBuf {
+        self.directory.join(VERIFIER)
     }
 
     /// One service's binary.

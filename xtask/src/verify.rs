@@ -1,13 +1,10 @@
 //! Are both databases equal? `cargo xtask verify` asks `tandem_convergence` about the running pair.
 
-use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::ValueEnum;
-use indicatif::ProgressBar;
 use serde::Serialize;
-use tandem_convergence::{CheckError, Options, Report, check_observed};
+use tandem_convergence::{Bar, CheckError, Flags, Options, Output, Report, check_observed};
 
 use crate::postgres::ReplicaNumber;
 use crate::running::ReplicaState;
@@ -16,24 +13,16 @@ use crate::{RunState, terminal};
 /// The databases differ.
 const DIFFERENT: u8 = 1;
 /// What to do when both databases differ.
-pub const AFTER_A_DIFFERENCE: &str = "look with `cargo xtask psql primary` and `cargo xtask psql replica`, compare \
-    again with `cargo xtask verify`, start afresh with `cargo xtask reset` and `cargo xtask up`";
+pub const AFTER_A_DIFFERENCE: &str = "look with `cargo xtask psql primary` and `cargo xtask psql replica`, mend it with \
+    `cargo xtask verify --repair`, start afresh with `cargo xtask reset` and `cargo xtask up`";
 /// Nothing can be said.
 const COULD_NOT_CHECK: u8 = 2;
-/// Fast enough to look alive, slow enough to cost nothing.
-const SPINNER_TICK: Duration = Duration::from_millis(120);
-
-/// Proves that primary and replica hold the same rows.
+/// Proves that primary and replica hold the same rows, and names each row that differs.
 ///
-/// Waits until the replica has what the primary had, then compares rows, sums and row hashes of every published
-/// table. Each replica of the running pair is compared, one after the other. Exit codes: 0 equal, 1 a replica differs,
-/// 2 could not check.
+/// Nobody has to pause: rows that are written while they are compared are looked at again. Each replica of the running pair
+/// is compared, one after the other. Exit codes: 0 equal, 1 a replica differs, 2 could not check.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Give up after so many seconds.
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub timeout: u64,
-
     /// Compare this replica alone, counted from 1 [default: each].
     #[arg(long, value_name = "N", conflicts_with = "primary_url",
         value_parser = clap::value_parser!(u8).range(1..=i64::from(ReplicaNumber::MOST)))]
@@ -47,19 +36,10 @@ pub struct Args {
     #[arg(long, value_name = "URL", requires = "primary_url")]
     pub replica_url: Option<String>,
 
-    /// How to print the result. As JSON, one replica's report stands as it is; of several, `{"equal": …, "replicas":
-    /// […]}` has a report each, with the replica's name.
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    pub output: Output,
-}
-
-/// How the result is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// A table for people.
-    Text,
-    /// One JSON object.
-    Json,
+    /// As JSON, one replica's report stands as it is; of several, `{"equal": …, "replicas": […]}` has a report each, with
+    /// the replica's name.
+    #[command(flatten)]
+    pub flags: Flags,
 }
 
 /// Runs the command and prints what it found.
@@ -73,9 +53,15 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(pairs) => {
             let several = pairs.len() > 1;
             for Compared { primary_url, replica_url, number } in pairs {
-                let checked = check(&primary_url, &replica_url, number, Duration::from_secs(args.timeout)).await;
+                let options = Options { subscription: number.subscription(), ..args.flags.options() };
+                let bar = Bar::draw();
+                let checked = tandem_convergence::verify(&primary_url, &replica_url, &options, &args.flags, |phase| {
+                    bar.show(phase)
+                })
+                .await;
+                drop(bar);
                 let report = checked.map_err(|error| error.with_causes());
-                if args.output == Output::Text {
+                if args.flags.output == Output::Text {
                     tell(&report, several.then_some(number));
                 }
                 found.push((number, report));
@@ -83,13 +69,13 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         Err(error) => {
             let why = format!("{error:#}");
-            if args.output == Output::Text {
+            if args.flags.output == Output::Text {
                 tell(&Err(why.clone()), None);
             }
             found.push((ReplicaNumber::FIRST, Err(why)));
         }
     }
-    if args.output == Output::Json {
+    if args.flags.output == Output::Json {
         println!("{}", as_json(&found)?);
         // Where it went wrong is told to people, too.
         for (_, report) in &found {
@@ -192,7 +178,7 @@ fn as_json(found: &[Found]) -> serde_json::Result<String> {
     }
 }
 
-/// Compares a primary and its replica of this number behind a spinner, which is drawn on standard error where that is a
+/// Compares a primary and its replica of this number behind a progress bar, which is drawn on standard error where that is a
 /// terminal.
 ///
 /// # Errors
@@ -204,13 +190,9 @@ pub async fn check(
     number: ReplicaNumber,
     timeout: Duration,
 ) -> Result<Report, CheckError> {
-    let spinner = if stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-    spinner.enable_steady_tick(SPINNER_TICK);
     let options = Options { timeout, subscription: number.subscription(), ..Options::default() };
-    let found =
-        check_observed(primary_url, replica_url, &options, |phase| spinner.set_message(phase.to_string())).await;
-    spinner.finish_and_clear();
-    found
+    let bar = Bar::draw();
+    check_observed(primary_url, replica_url, &options, |phase| bar.show(phase)).await
 }
 
 #[cfg(test)]
@@ -220,8 +202,16 @@ mod tests {
     use super::*;
 
     fn found(number: u8, equal: Option<bool>) -> Found {
-        let report =
-            |equal| Report { equal, tables: Vec::new(), rollups: None, rounds: 1, waited_seconds: 0.0, seconds: 0.0 };
+        let report = |equal| Report {
+            equal,
+            tables: Vec::new(),
+            rollups: None,
+            repair: None,
+            fences: 1,
+            leftovers: Vec::new(),
+            waited_seconds: 0.0,
+            seconds: 0.0,
+        };
         (ReplicaNumber::new(number).unwrap(), equal.map(report).ok_or_else(|| "it is down".to_owned()))
     }
 
@@ -235,7 +225,7 @@ mod tests {
     #[test]
     fn one_report_is_printed_as_it_is_and_several_with_their_names() {
         let printed = |found: &[Found]| serde_json::from_str::<Value>(&as_json(found).unwrap()).unwrap();
-        assert_eq!(printed(&[found(1, Some(true))])["rounds"], 1);
+        assert_eq!(printed(&[found(1, Some(true))])["fences"], 1);
         assert_eq!(printed(&[found(1, None)]), json!({"equal": null, "error": "it is down"}));
         let several = printed(&[found(1, Some(true)), found(2, None)]);
         assert_eq!((&several["equal"], &several["replicas"][0]["equal"]), (&Value::Null, &json!(true)));

@@ -1,88 +1,39 @@
 //! The comparison from end to end.
 
-use std::fmt;
 use std::time::Duration;
 
-use chrono::NaiveDate;
-use tandem_replication::Lsn;
-use tokio::time::{Instant, sleep};
+use futures::future::{Either, select};
+use tokio::time::{Instant, timeout};
 
+use crate::batch;
 use crate::catch_up;
 use crate::connect::{Database, Deadline};
+use crate::course::Course;
 use crate::error::{CheckError, Side};
-use crate::fingerprint;
+use crate::fence::Fences;
 use crate::hashing;
+use crate::leftover::{self, Leftover};
+use crate::options::Options;
+use crate::phase::{Observe, Phase};
 use crate::published::{self, PublishedTable};
+use crate::readers::Readers;
 use crate::report::Report;
 use crate::rollups::{self, RollupReport};
-use crate::rounds::{Round, Rounds};
+use crate::scan::Sides;
 
-/// Between rounds. A commit that waits for a disk is in the log, and may be on the replica, before other
-/// sessions of the primary see it; two rounds on the same side of that moment would count as two witnesses.
-const ROUND_PAUSE: Duration = Duration::from_millis(250);
-
-/// What to compare, and for how long.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// After this the check gives up, whatever it is doing.
-    pub timeout: Duration,
-    /// The publication on the primary.
-    pub publication: String,
-    /// The subscription on the replica.
-    pub subscription: String,
-    /// Whether the replica's rollups are compared with its sales.
-    pub rollups: bool,
-}
-
-impl Default for Options {
-    /// One minute, the names that the migrations give, and rollups too.
-    fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(60),
-            publication: tandem_replication::PUBLICATION.to_owned(),
-            subscription: tandem_replication::SUBSCRIPTION.to_owned(),
-            rollups: true,
-        }
-    }
-}
-
-/// What the check is at. Written with `{}`, it is a line for a spinner.
-#[derive(Debug, Clone)]
-pub enum Phase {
-    /// The connections are made and the catalogues read.
-    Preparing,
-    /// The first copy of the tables has not ended.
-    WaitingForTables,
-    /// One side is read; counted in rounds from 1.
-    Reading(Side, u32),
-    /// The replica has to apply everything before this position.
-    WaitingForReplica(Lsn),
-    /// The rollups of the days from this one on are compared with the sales.
-    ReadingRollups(NaiveDate),
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Preparing => f.write_str("connecting to both databases"),
-            Self::WaitingForTables => f.write_str("waiting for the first copy of the tables"),
-            Self::Reading(side, 1) => write!(f, "reading the {side}"),
-            Self::Reading(side, round) => write!(f, "reading the {side} (round {round})"),
-            Self::WaitingForReplica(lsn) => write!(f, "waiting until the replica has applied {lsn}"),
-            Self::ReadingRollups(day) => write!(f, "comparing rollups with sales, from {day} on"),
-        }
-    }
-}
+/// How long taking the slot away may take when a check has failed; the server needs milliseconds.
+const CLEAN_UP_LIMIT: Duration = Duration::from_secs(5);
 
 /// Compares every published table of two databases.
 ///
-/// The URLs are those of a role that may read all published tables and the catalogues on both sides, and
-/// may call `pg_control_system` and `pg_logical_emit_message`, such as the administrator's.
+/// The URLs are those of a role that may read all published tables and the catalogues on both sides, may make a
+/// replication slot on the primary, and may call `pg_control_system` and `pg_logical_emit_message`, such as the
+/// administrator's.
 ///
 /// # Errors
 ///
-/// [`CheckError`] says why nothing can be said. A difference is no error: see [`Report::equal`]. Where one
-/// table was found different before time ran out on others, that is reported, and the others are undecided.
+/// [`CheckError`] says why nothing can be said. A difference is no error: see [`Report::equal`]. Where a row was found
+/// different before time ran out on others, that is reported, and the others are undecided.
 pub async fn check(primary_url: &str, replica_url: &str, options: &Options) -> Result<Report, CheckError> {
     check_observed(primary_url, replica_url, options, |_| ()).await
 }
@@ -96,130 +47,110 @@ pub async fn check_observed(
     primary_url: &str,
     replica_url: &str,
     options: &Options,
-    observe: impl Fn(&Phase),
+    observe: impl Fn(&Phase) + Sync,
 ) -> Result<Report, CheckError> {
     let started = Instant::now();
     let deadline = Deadline::after(options.timeout);
-    observe(&Phase::Preparing);
-    let mut primary = Database::connect(Side::Primary, primary_url, deadline).await?;
-    let mut replica = Database::connect(Side::Replica, replica_url, deadline).await?;
-    hashing::comparable(
-        &hashing::identify(&mut primary, deadline).await?,
-        &hashing::identify(&mut replica, deadline).await?,
-    )?;
-    let tables = published::tables(&mut primary, &options.publication, deadline).await?;
-    observe(&Phase::WaitingForTables);
-    catch_up::tables_ready(&mut replica, &options.subscription, &tables, deadline).await?;
-
-    let comparison = Comparison {
-        rounds: Rounds::of(tables.iter().map(|table| table.name.clone())),
-        primary,
-        replica,
-        tables,
-        subscription: &options.subscription,
-        with_rollups: options.rollups,
-        deadline,
-        ended: 0,
-        waited: Duration::ZERO,
+    let observe: Observe<'_> = &observe;
+    let prepared = Prepared::connect(primary_url, replica_url, options, deadline, observe).await?;
+    let Prepared { mut primary, mut replica, tables, leftovers } = prepared;
+    let wanted = Course::wanted(options, &tables)?;
+    let sales = match &options.batch_id {
+        Some(batch_id) => Some(batch::sales(&mut primary, batch_id, options.interval, observe).await?),
+        None => None,
     };
-    comparison.run(&observe, started).await
+    observe(&Phase::WaitingForSlot);
+    let slot_pid = primary.pid;
+    let mut course = Course::new(options, &tables, wanted, sales);
+    let run = async {
+        // A connection of its own, since the replica's first one compares rollups in the end.
+        let watching = Database::connect(Side::Replica, replica_url, deadline).await?;
+        let mut fences =
+            Fences::prepare(primary, watching, &options.publication, &options.subscription, &tables).await?;
+        let mut sides = Sides {
+            primary: Readers::connect(Side::Primary, primary_url, options.parallel, deadline).await?,
+            replica: Readers::connect(Side::Replica, replica_url, options.parallel, deadline).await?,
+        };
+        let result = course.run(&mut fences, &mut sides, observe).await;
+        course.note(&fences);
+        result?;
+        fences.close().await
+    };
+    if let Err(error) = run.await {
+        clean_up(primary_url, slot_pid).await;
+        return course.give_up(error, leftovers, started.elapsed());
+    }
+    let rollups = compare_rollups(&mut replica, options, observe).await?;
+    Ok(course.report(rollups, leftovers, started.elapsed()))
 }
 
-/// A comparison under way.
-struct Comparison<'a> {
-    primary: Database,
-    replica: Database,
-    tables: Vec<PublishedTable>,
-    subscription: &'a str,
-    with_rollups: bool,
-    deadline: Deadline,
-    rounds: Rounds,
-    /// How many rounds have ended.
-    ended: u32,
-    /// How long the replica was waited for.
-    waited: Duration,
+/// Two databases that can be compared.
+pub(crate) struct Prepared {
+    pub(crate) primary: Database,
+    pub(crate) replica: Database,
+    pub(crate) tables: Vec<PublishedTable>,
+    /// What verifiers that are gone have left; it is taken away.
+    pub(crate) leftovers: Vec<Leftover>,
 }
 
-impl Comparison<'_> {
-    /// Goes round until every table has a verdict or time runs out.
-    async fn run(mut self, observe: &impl Fn(&Phase), started: Instant) -> Result<Report, CheckError> {
-        loop {
-            if let Err(error) = self.round(observe).await {
-                return self.give_up(error, started);
-            }
-            if self.rounds.undecided().is_empty() {
-                let rollups = self.compare_rollups(observe).await?;
-                return Ok(self.report(rollups, started));
-            }
-            sleep(ROUND_PAUSE).await;
-            if self.deadline.passed() {
-                let error = self.kept_changing();
-                return self.give_up(error, started);
-            }
-        }
+impl Prepared {
+    pub(crate) async fn connect(
+        primary_url: &str,
+        replica_url: &str,
+        options: &Options,
+        deadline: Deadline,
+        observe: Observe<'_>,
+    ) -> Result<Self, CheckError> {
+        observe(&Phase::Preparing);
+        let mut primary = Database::connect(Side::Primary, primary_url, deadline).await?;
+        let mut replica = Database::connect(Side::Replica, replica_url, deadline).await?;
+        hashing::comparable(&hashing::identify(&mut primary).await?, &hashing::identify(&mut replica).await?)?;
+        let failed = primary.failed("dropping slots of verifiers that are gone");
+        let dropping =
+            async { leftover::drop_all(&mut primary.connection, leftover::SILENT_FOR).await.map_err(failed) };
+        let leftovers = deadline.bound(|| "dropping slots that were left".to_owned(), dropping).await?;
+        // The subscription comes first: of a table that it does not know, the replica may know nothing either.
+        observe(&Phase::WaitingForTables);
+        let names = published::names(&mut primary, &options.publication).await?;
+        catch_up::tables_ready(&mut replica, &options.subscription, &names).await?;
+        let tables = published::tables(&mut primary, &mut replica, &options.publication).await?;
+        Ok(Self { primary, replica, tables, leftovers })
     }
+}
 
-    async fn compare_rollups(&mut self, observe: &impl Fn(&Phase)) -> Result<Option<RollupReport>, CheckError> {
-        if !self.with_rollups {
-            return Ok(None);
-        }
-        rollups::compare(&mut self.replica, self.deadline, |day| observe(&Phase::ReadingRollups(day))).await
+/// Reads while somebody sees to it that nobody is kept waiting.
+pub(crate) async fn guarded<T>(
+    reading: impl Future<Output = Result<T, CheckError>>,
+    watching: impl Future<Output = Result<std::convert::Infallible, CheckError>>,
+) -> Result<T, CheckError> {
+    match select(std::pin::pin!(reading), std::pin::pin!(watching)).await {
+        Either::Left((read, _)) => read,
+        Either::Right((Err(error), _)) => Err(error),
+        Either::Right((Ok(never), _)) => match never {},
     }
+}
 
-    /// One round over the tables that have no verdict.
-    async fn round(&mut self, observe: &impl Fn(&Phase)) -> Result<(), CheckError> {
-        let deadline = self.deadline;
-        let number = self.ended + 1;
-        let undecided = self.rounds.undecided();
-        let open: Vec<&PublishedTable> = self.tables.iter().filter(|table| undecided.contains(&table.name)).collect();
+/// Ends every session of a check that failed on the primary, and with them its slot. Whoever is cut off in the middle of a
+/// statement is noticed by the server only after a second.
+pub(crate) async fn clean_up(primary_url: &str, slot_pid: i32) {
+    let ending = async {
+        let deadline = Deadline::after(CLEAN_UP_LIMIT);
+        let mut primary = Database::connect(Side::Primary, primary_url, deadline).await?;
+        let query = sqlx::query("select pg_terminate_backend($1, 3000)").bind(slot_pid);
+        primary.ask("ending the session of the slot", query, |_| Ok(())).await
+    };
+    // Where even this fails the server is gone, or notices by itself; the error that led here says more.
+    let _given_up = timeout(CLEAN_UP_LIMIT, ending).await;
+}
 
-        observe(&Phase::Reading(Side::Primary, number));
-        let (before, position) = fingerprint::take_with_position(&mut self.primary, &open, deadline).await?;
-        observe(&Phase::WaitingForReplica(position));
-        self.waited +=
-            catch_up::reach(&mut self.primary, &mut self.replica, self.subscription, position, deadline).await?;
-        observe(&Phase::Reading(Side::Replica, number));
-        let mut on_replica = fingerprint::take(&mut self.replica, &open, deadline).await?;
-
-        let unequal: Vec<&PublishedTable> =
-            open.into_iter().filter(|table| before.get(&table.name) != on_replica.get(&table.name)).collect();
-        observe(&Phase::Reading(Side::Primary, number));
-        let mut after = fingerprint::take(&mut self.primary, &unequal, deadline).await?;
-        for (name, primary_before) in before {
-            if let Some(replica) = on_replica.remove(&name) {
-                let primary_after = after.remove(&name);
-                self.rounds.record(&name, Round { primary_before, replica, primary_after });
-            }
-        }
-        self.ended = number;
-        Ok(())
+async fn compare_rollups(
+    replica: &mut Database,
+    options: &Options,
+    observe: Observe<'_>,
+) -> Result<Option<RollupReport>, CheckError> {
+    if !options.rollups || options.batch_id.is_some() {
+        return Ok(None);
     }
-
-    fn kept_changing(&self) -> CheckError {
-        CheckError::KeptChanging {
-            timeout: self.deadline.timeout(),
-            rounds: self.ended,
-            tables: self.rounds.undecided(),
-        }
-    }
-
-    /// A difference that two rounds saw stands, whatever stopped the others.
-    fn give_up(self, error: CheckError, started: Instant) -> Result<Report, CheckError> {
-        if !error.is_time_out() {
-            return Err(error);
-        }
-        if self.rounds.found_a_difference() {
-            return Ok(self.report(None, started));
-        }
-        // Time that ran out in the middle of a further round ran out because of the rounds before.
-        match error {
-            CheckError::TimedOut { .. } if self.ended > 0 => Err(self.kept_changing()),
-            error => Err(error),
-        }
-    }
-
-    fn report(self, rollups: Option<RollupReport>, started: Instant) -> Report {
-        let seconds = started.elapsed().as_secs_f64();
-        Report::new(self.rounds.into_tables(), rollups, self.ended, self.waited.as_secs_f64(), seconds)
-    }
+    let deadline = replica.deadline;
+    rollups::compare(replica, deadline, |day| observe(&Phase::ReadingRollups(day))).await
 }

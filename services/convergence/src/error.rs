@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tandem_replication::Lsn;
 
+use crate::pgoutput::Garbled;
+
 /// One of the two databases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -102,15 +104,100 @@ pub enum CheckError {
     },
 
     /// A published table, or a published column of it, does not exist on one side.
-    #[error("the {side} lacks {table} or one of its published columns: run the migrations of both sides")]
+    #[error("the {side} lacks {what} of {table}: run the migrations of both sides")]
     SchemasDiffer {
         /// Where it is missing.
         side: Side,
         /// The published table.
         table: String,
-        /// What the database said.
-        source: sqlx::Error,
+        /// What is missing: the table, or one of its columns.
+        what: String,
     },
+
+    /// A column has another type on the other side.
+    #[error("{column} is {primary} on the primary and {replica} on the replica: run the migrations of both sides")]
+    TypesDiffer {
+        /// `schema.table.column`.
+        column: String,
+        /// Its type on the primary.
+        primary: String,
+        /// Its type on the replica.
+        replica: String,
+    },
+
+    /// Nothing tells the rows of a table apart.
+    #[error("{table} has neither a primary key nor a replica identity index whose columns are published: give it one")]
+    NoKey {
+        /// The published table.
+        table: String,
+    },
+
+    /// No batch of this name was ever begun.
+    #[error(
+        "the primary knows of no batch {batch_id}: `select batch_id from tandem.batch_control` lists those it knows"
+    )]
+    UnknownBatch {
+        /// The batch that was asked for.
+        batch_id: String,
+    },
+
+    /// The batch is incomplete for good.
+    #[error("batch {batch_id} has failed ({why}): verify without a batch to compare what it has left")]
+    BatchFailed {
+        /// The batch that was asked for.
+        batch_id: String,
+        /// What it failed of.
+        why: String,
+    },
+
+    /// No published table holds sales.
+    #[error(
+        "no published table has a column transaction_id of type uuid: only pairs with sales can be compared by batch"
+    )]
+    NoSales,
+
+    /// A table was emptied, which no snapshot knows of.
+    #[error("{table} was truncated while it was compared: verify again")]
+    Truncated {
+        /// The published table.
+        table: String,
+    },
+
+    /// A table or its publication was changed.
+    #[error("{table} was changed on the {side} by DDL while it was compared: verify again when that is over")]
+    SchemaChanged {
+        /// Where.
+        side: Side,
+        /// The published table.
+        table: String,
+    },
+
+    /// Somebody waits for a lock that no reader lets him have; the check has made way.
+    #[error("a TRUNCATE or DDL on the {side} waits for {table} while it is compared: verify again when that is over")]
+    TableWanted {
+        /// Where.
+        side: Side,
+        /// The published table.
+        table: String,
+    },
+
+    /// So much was written in the middle of a fence that it can't be set aside.
+    #[error("more than {most} rows were written within one fence: verify again when the load is over")]
+    TooMuchChanged {
+        /// How many can be set aside.
+        most: usize,
+    },
+
+    /// The changes of a fence can't be read.
+    #[error("the primary's changes can't be read: is this a version of PostgreSQL from 15 to 18?")]
+    Stream {
+        /// What was not understood.
+        source: Garbled,
+    },
+
+    /// The changes ended before the mark behind them.
+    #[error("the primary's changes end before the position that was asked for: verify again")]
+    NoMark,
 
     /// The first copy of some tables had not ended in time.
     #[error(
@@ -150,18 +237,20 @@ pub enum CheckError {
         doing: String,
     },
 
-    /// No round found these tables both still and compared.
+    /// Rows that differ, or were written in every fence, so that nothing can be said of them.
     #[error(
-        "the primary kept changing while it was compared: nothing can be said of {} after {rounds} rounds \
-         in {timeout:?}; allow more time or pause the writers",
+        "{rows} rows of {} were written in each of {fences} fences in {timeout:?}, so that nothing can be said of them: \
+         allow more time",
         tables.join(", ")
     )]
     KeptChanging {
         /// How long was tried.
         timeout: Duration,
-        /// How many rounds ended.
-        rounds: u32,
-        /// The tables that stayed undecided.
+        /// How many fences were raised.
+        fences: u32,
+        /// How many rows are undecided.
+        rows: usize,
+        /// Their tables.
         tables: Vec<String>,
     },
 }

@@ -2,7 +2,7 @@
 
 use sqlx::Row;
 
-use crate::connect::{Database, Deadline};
+use crate::connect::Database;
 use crate::error::CheckError;
 
 /// One row with a value of every kind of column that is published, hashed as the fingerprints are.
@@ -25,20 +25,14 @@ pub(crate) struct Identity {
     system_identifier: i64,
 }
 
-pub(crate) async fn identify(database: &mut Database, deadline: Deadline) -> Result<Identity, CheckError> {
-    const DOING: &str = "hashing the test row";
-    let failed = database.failed(DOING);
-    deadline
-        .bound(|| DOING.to_owned(), async {
-            let row = sqlx::query(TEST_VECTOR).fetch_one(&mut database.connection).await;
-            row.and_then(|row| {
-                Ok(Identity {
-                    hash: row.try_get("hash")?,
-                    version: row.try_get("version")?,
-                    system_identifier: row.try_get("system_identifier")?,
-                })
+pub(crate) async fn identify(database: &mut Database) -> Result<Identity, CheckError> {
+    database
+        .ask_one("hashing the test row", sqlx::query(TEST_VECTOR), |row| {
+            Ok(Identity {
+                hash: row.try_get("hash")?,
+                version: row.try_get("version")?,
+                system_identifier: row.try_get("system_identifier")?,
             })
-            .map_err(failed)
         })
         .await
 }

@@ -1,6 +1,9 @@
 //! The verifier on real pairs: it finds what was planted, names it, and says so when it can't tell.
 #![allow(clippy::unwrap_used)] // A test that can't go on fails.
 
+mod faults;
+mod program;
+
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -84,9 +87,7 @@ async fn an_equal_pair_is_equal_right_after_its_rows_were_written() {
     let tables: Vec<&str> = report.tables.iter().map(|table| table.table.as_str()).collect();
     assert_eq!(tables, ["shop.heartbeat", "shop.line", "shop.receipt"]);
     assert_eq!(report.rows(), 1 + 500 + 1_000);
-    let receipts = report.tables[2].replica.as_ref().unwrap();
-    assert_eq!(receipts.sums["total"], "625625.00");
-    assert_eq!(report.tables[2].primary.as_ref(), Some(receipts));
+    assert_eq!(report.tables[2].primary, report.tables[2].replica);
 }
 
 #[tokio::test]
@@ -109,22 +110,11 @@ async fn each_planted_fault_is_found_and_named_by_its_table() {
         let report = shop.check().await;
         assert_eq!(unequal(&report), [("shop.receipt", Verdict::Different)], "{fault}: {report}");
         assert!(!report.equal, "{fault}");
-        assert!(report.rounds >= 2, "{fault}: a difference needs two witnesses");
+        assert!(report.fences >= 2, "{fault}: a difference needs two witnesses");
         let repair = format!("truncate shop.receipt; {RECEIPTS}");
         shop.on_replica(&repair).await;
         assert!(shop.check().await.equal, "after {fault} was repaired");
     }
-}
-
-#[tokio::test]
-async fn a_difference_says_how_many_rows_and_how_much_money() {
-    let mut shop = Shop::open().await;
-    assert!(shop.check().await.equal);
-    shop.on_replica("delete from shop.receipt where id = 4").await;
-    let report = shop.check().await;
-    let expected = "shop.receipt: the replica has 1 row fewer; sum of id: primary 500500, replica 500496; \
-         sum of total: primary 625625.00, replica 625620.00";
-    assert!(report.to_string().contains(expected), "{report}");
 }
 
 #[tokio::test]
