@@ -40,7 +40,7 @@ pub async fn heal(
     addresses: &Addresses,
     options: &Options,
     agree: impl Fn(&[Conflict]) -> bool,
-    observe: impl Fn(&Step),
+    observe: impl Fn(&Step) + Sync,
 ) -> Result<Healed, UpkeepError> {
     observe(&Step::Connecting);
     let mut sides = Sides::connect(addresses).await?;
@@ -74,7 +74,11 @@ pub async fn heal(
 }
 
 /// Waits until apply has come to where the primary is now, or fails once more although nothing stands in its way.
-async fn no_other_reason(sides: &mut Sides, errors_before: i64, observe: &impl Fn(&Step)) -> Result<(), UpkeepError> {
+async fn no_other_reason(
+    sides: &mut Sides,
+    errors_before: i64,
+    observe: &(impl Fn(&Step) + Sync),
+) -> Result<(), UpkeepError> {
     let target = sides.flushed().await?;
     observe(&Step::WaitingForApply(target));
     let until = Instant::now() + ANOTHER_LOOK;

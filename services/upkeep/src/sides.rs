@@ -155,7 +155,11 @@ impl Sides {
         self.flushed().await
     }
 
-    pub(crate) async fn verify(&self, options: &Options, observe: &impl Fn(&Step)) -> Result<Report, UpkeepError> {
+    pub(crate) async fn verify(
+        &self,
+        options: &Options,
+        observe: &(impl Fn(&Step) + Sync),
+    ) -> Result<Report, UpkeepError> {
         let Addresses { primary_url, replica_url, .. } = &self.addresses;
         let observe = |phase: &tandem_convergence::Phase| observe(&Step::Verifying(phase.to_string()));
         Ok(check_observed(primary_url, replica_url, options, observe).await?)

@@ -47,10 +47,8 @@ async fn a_column_comes_is_filled_and_goes_while_callers_write_and_both_sides_ar
     let before = plan(&pair, &change, Direction::Expand).await.unwrap();
     assert_eq!((before.drift.len(), left(&before).len()), (0, 5), "{before:?}");
     // Cut off at each of its steps and run again, it goes on.
-    let (_, brought) = killed_at_each_step(|observe| {
-        apply(&pair, &change, Direction::Expand, &options, |_| true, traffic.until_verified(observe))
-    })
-    .await;
+    let (_, brought) =
+        killed_at_each_step(|observe| apply(&pair, &change, Direction::Expand, &options, |_| true, observe)).await;
     traffic.end().await;
     assert!(brought.plan.is_done() && brought.verify[0].equal, "{brought:?}");
     let mut replica = tandem.replica().await;
@@ -64,10 +62,8 @@ async fn a_column_comes_is_filled_and_goes_while_callers_write_and_both_sides_ar
     assert!(count(&mut replica, new).await > 0, "what callers wrote meanwhile has the default");
 
     let traffic = Traffic::start(&tandem).await;
-    let (_, taken) = killed_at_each_step(|observe| {
-        apply(&pair, &change, Direction::Contract, &options, |_| true, traffic.until_verified(observe))
-    })
-    .await;
+    let (_, taken) =
+        killed_at_each_step(|observe| apply(&pair, &change, Direction::Contract, &options, |_| true, observe)).await;
     traffic.end().await;
     assert!(taken.plan.is_done() && taken.verify[0].equal, "{taken:?}");
     let columns = "select count(*) from information_schema.columns where column_name = 'origin'";

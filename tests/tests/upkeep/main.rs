@@ -8,7 +8,13 @@ mod conflict;
 mod resync;
 mod traffic;
 
-use std::{cell::RefCell, collections::HashSet, mem::discriminant, process::Output, rc::Rc, time::Duration};
+use std::{
+    collections::HashSet,
+    mem::discriminant,
+    process::Output,
+    sync::{Arc, Mutex as Lock},
+    time::Duration,
+};
 
 use sqlx::{AssertSqlSafe, PgConnection};
 use tandem_proto::sales::{command::v1::CreateTransactionResponse, v1::SalesItem};
@@ -69,18 +75,18 @@ async fn count(connection: &mut PgConnection, question: &'static str) -> i64 {
 /// Does something again and again, cut off at the first step that was not met before, until it comes to its end: as if it
 /// was killed at each. How many steps there were.
 async fn killed_at_each_step<T, F: Future<Output = Result<T, UpkeepError>>>(
-    doing: impl Fn(Box<dyn Fn(&Step)>) -> F,
+    doing: impl Fn(Box<dyn Fn(&Step) + Sync>) -> F,
 ) -> (usize, T) {
-    let met = Rc::new(RefCell::new(HashSet::new()));
+    let met = Arc::new(Lock::new(HashSet::new()));
     loop {
-        let cut = Rc::new(Notify::new());
-        let (cutting, meeting) = (Rc::clone(&cut), Rc::clone(&met));
+        let cut = Arc::new(Notify::new());
+        let (cutting, meeting) = (Arc::clone(&cut), Arc::clone(&met));
         let observe = Box::new(move |step: &Step| {
             let name = match step {
                 Step::Changing(what) => what.clone(),
                 other => format!("{:?}", discriminant(other)),
             };
-            if meeting.borrow_mut().insert(name) {
+            if meeting.lock().unwrap().insert(name) {
                 cutting.notify_one();
             }
         });
@@ -88,7 +94,7 @@ async fn killed_at_each_step<T, F: Future<Output = Result<T, UpkeepError>>>(
             biased;
             () = cut.notified() => {}
             done = doing(observe) => match done {
-                Ok(done) => return (met.borrow().len(), done),
+                Ok(done) => return (met.lock().unwrap().len(), done),
                 // The one before is about to find out that it was left.
                 Err(UpkeepError::Busy) => sleep(Duration::from_millis(10)).await,
                 Err(error) => panic!("{}", error.with_causes()),

@@ -59,7 +59,7 @@ async fn a_table_is_built_anew_while_callers_write_and_are_answered_exactly() {
     let (before, oid) = (shape(&mut replica, ITEMS).await, count(&mut replica, OID).await);
     for table in [ITEMS, "sales.sales_transaction"] {
         let traffic = Traffic::start(&tandem).await;
-        let observe = traffic.until_verified(|_| ());
+        let observe = |_: &Step| ();
         let done = resync(&addresses(&tandem), table, &Options::default(), |_| true, observe).await.unwrap();
         traffic.end().await;
         assert!(done.verify.unwrap().equal, "{table}");
@@ -89,9 +89,7 @@ async fn a_resync_that_was_killed_at_any_step_is_run_again_and_comes_to_its_end(
     spoil(&tandem).await;
     let (addresses, options) = (addresses(&tandem), Options::default());
     let traffic = Traffic::start(&tandem).await;
-    let (steps, done) =
-        killed_at_each_step(|observe| resync(&addresses, ITEMS, &options, |_| true, traffic.until_verified(observe)))
-            .await;
+    let (steps, done) = killed_at_each_step(|observe| resync(&addresses, ITEMS, &options, |_| true, observe)).await;
     traffic.end().await;
     assert!(done.verify.unwrap().equal);
     assert_eq!(steps, 7);
@@ -113,7 +111,7 @@ async fn a_replica_whose_slot_is_lost_is_rebuilt_by_one_command_also_when_it_is_
     nothing_is_left(&tandem).await;
     // A healthy one, under traffic: tokens are fulfilled all the while.
     let traffic = Traffic::start(&tandem).await;
-    let observe = traffic.until_verified(|_| ());
+    let observe = |_: &Step| ();
     let done = rebuild(&addresses, &options, |_| true, observe).await.unwrap();
     traffic.end().await;
     assert!(done.verify.unwrap().equal);

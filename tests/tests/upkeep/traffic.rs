@@ -11,7 +11,6 @@ use tandem_proto::sales::{
     v1::SalesItem,
 };
 use tandem_tests::{Tandem, request};
-use tandem_upkeep::Step;
 use tokio::{
     task::JoinSet,
     time::{Interval, MissedTickBehavior, interval},
@@ -49,18 +48,6 @@ impl Traffic {
         callers.spawn(churn(tandem.commands(), Arc::clone(&over)));
         callers.spawn(ask(tandem.queries(), Arc::clone(&sold), Arc::clone(&answers), Arc::clone(&over)));
         Self { callers, over, answers, sold }
-    }
-
-    /// Passes steps on, and ends the traffic when both databases are compared: how a comparison does under writes is its own
-    /// tests' affair.
-    pub fn until_verified(&self, observe: impl Fn(&Step)) -> impl Fn(&Step) {
-        let over = Arc::clone(&self.over);
-        move |step| {
-            if let Step::Verifying(_) = step {
-                over.store(true, Ordering::Relaxed);
-            }
-            observe(step);
-        }
     }
 
     /// Ends it, and fails the test if a caller met what it must not meet.

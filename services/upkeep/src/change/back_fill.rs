@@ -22,7 +22,7 @@ const BETWEEN_PASSES: Duration = Duration::from_millis(50);
 pub(super) async fn back_fill(
     primary: &mut PgConnection,
     change: &Change,
-    observe: &impl Fn(&Step),
+    observe: &(impl Fn(&Step) + Sync),
 ) -> Result<u64, UpkeepError> {
     let failed = on(Side::Primary, "filling a column");
     let unfit = |why: &str| UpkeepError::Unfit { table: change.table.clone(), why: why.to_owned() };

@@ -79,7 +79,7 @@ pub async fn apply(
     direction: Direction,
     options: &Options,
     agree: impl Fn(&Plan) -> bool,
-    observe: impl Fn(&Step),
+    observe: impl Fn(&Step) + Sync,
 ) -> Result<Applied, UpkeepError> {
     observe(&Step::Connecting);
     let mut pair = Pair::connect(addresses).await?;

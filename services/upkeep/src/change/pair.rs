@@ -58,7 +58,7 @@ impl Pair {
     }
 
     /// Waits until every replica has applied everything that has committed before.
-    pub(super) async fn settle(&mut self, observe: &impl Fn(&Step)) -> Result<(), UpkeepError> {
+    pub(super) async fn settle(&mut self, observe: &(impl Fn(&Step) + Sync)) -> Result<(), UpkeepError> {
         let failed = on(Side::Primary, "writing a message");
         let emit = "select pg_logical_emit_message(true, 'tandem', '')";
         sqlx::query(emit).execute(&mut self.primary).await.map_err(failed)?;
@@ -81,7 +81,11 @@ impl Pair {
         Ok(())
     }
 
-    pub(super) async fn verify(&self, options: &Options, observe: &impl Fn(&Step)) -> Result<Vec<Report>, UpkeepError> {
+    pub(super) async fn verify(
+        &self,
+        options: &Options,
+        observe: &(impl Fn(&Step) + Sync),
+    ) -> Result<Vec<Report>, UpkeepError> {
         let mut reports = Vec::new();
         for (_, address) in &self.replicas {
             let options = Options { subscription: address.subscription.clone(), ..options.clone() };

@@ -109,7 +109,7 @@ pub(super) async fn carry_out(
     pair: &mut Pair,
     change: &Change,
     step: &PlannedStep,
-    observe: &impl Fn(&Step),
+    observe: &(impl Fn(&Step) + Sync),
 ) -> Result<u64, UpkeepError> {
     let (table, column) = (change.relation(), quoted(&change.column));
     let add = format!("alter table {table} add column if not exists {column} {}", change.data_type);

@@ -31,7 +31,7 @@ struct Watched {
 /// The rows of the replica that stand in the way of changes which wait to be applied, in the order of the changes.
 ///
 /// The changes are read from a copy of the subscription's slot, which nobody disturbs and which is gone at the end.
-pub(crate) async fn find(sides: &mut Sides, observe: &impl Fn(&Step)) -> Result<Vec<Conflict>, UpkeepError> {
+pub(crate) async fn find(sides: &mut Sides, observe: &(impl Fn(&Step) + Sync)) -> Result<Vec<Conflict>, UpkeepError> {
     let slot = sides.slot_name().await?;
     let from = sides.slot().await?.name;
     let until = sides.flushed().await?;
@@ -48,7 +48,7 @@ async fn look_through(
     sides: &mut Sides,
     mut reader: ChangeReader,
     until: Lsn,
-    observe: &impl Fn(&Step),
+    observe: &(impl Fn(&Step) + Sync),
 ) -> Result<Vec<Conflict>, UpkeepError> {
     let subscription = sides.subscription().await?;
     let applied = sides.applied().await?;

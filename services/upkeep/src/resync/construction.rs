@@ -41,7 +41,7 @@ impl Construction {
     pub(super) async fn begin(
         sides: &mut Sides,
         published: &[PublishedTable],
-        observe: &impl Fn(&Step),
+        observe: &(impl Fn(&Step) + Sync),
     ) -> Result<Self, UpkeepError> {
         let failed = on(Side::Replica, "making the schema of what is built");
         let anew = format!("drop schema if exists {SCHEMA} cascade; create schema {SCHEMA}");
@@ -108,7 +108,7 @@ impl Construction {
         &mut self,
         sides: &mut Sides,
         limit: Limit,
-        observe: &impl Fn(&Step),
+        observe: &(impl Fn(&Step) + Sync),
     ) -> Result<(), UpkeepError> {
         let mut snapshot = sides.another_primary().await?;
         for place in 0..self.shadows.len() {

@@ -48,7 +48,7 @@ pub async fn resync(
     table: &str,
     options: &Options,
     agree: impl Fn(&[String]) -> bool,
-    observe: impl Fn(&Step),
+    observe: impl Fn(&Step) + Sync,
 ) -> Result<Resynced, UpkeepError> {
     observe(&Step::Connecting);
     let mut sides = Sides::connect(addresses).await?;
@@ -92,7 +92,7 @@ fn label(table: &PublishedTable) -> String {
 }
 
 /// Waits until the stream has brought everything that a copy may have seen.
-async fn pass_copy(sides: &mut Sides, observe: &impl Fn(&Step)) -> Result<(), UpkeepError> {
+async fn pass_copy(sides: &mut Sides, observe: &(impl Fn(&Step) + Sync)) -> Result<(), UpkeepError> {
     let copied = sides.barrier().await?;
     let errors_before = sides.subscription().await?.apply_errors;
     observe(&Step::WaitingForApply(copied));

@@ -25,7 +25,7 @@ pub async fn rebuild(
     addresses: &Addresses,
     options: &Options,
     agree: impl Fn(&[String]) -> bool,
-    observe: impl Fn(&Step),
+    observe: impl Fn(&Step) + Sync,
 ) -> Result<Resynced, UpkeepError> {
     observe(&Step::Connecting);
     let mut sides = Sides::connect(addresses).await?;
@@ -45,7 +45,11 @@ pub async fn rebuild(
     Ok(Resynced { agreed: true, tables, verify })
 }
 
-async fn build(sides: &mut Sides, wanted: &[PublishedTable], observe: &impl Fn(&Step)) -> Result<(), UpkeepError> {
+async fn build(
+    sides: &mut Sides,
+    wanted: &[PublishedTable],
+    observe: &(impl Fn(&Step) + Sync),
+) -> Result<(), UpkeepError> {
     if !has_slot(sides).await? {
         observe(&Step::SwitchingOff);
         switch_off(sides).await?;

@@ -80,7 +80,7 @@ impl Shadow {
         &self,
         primary: &mut PgConnection,
         replica: &mut PgConnection,
-        observe: &impl Fn(&Step),
+        observe: &(impl Fn(&Step) + Sync),
     ) -> Result<u64, UpkeepError> {
         let (from, to) = (on(Side::Primary, COPYING), on(Side::Replica, COPYING));
         let columns = listed("", &self.columns);

@@ -35,7 +35,7 @@ fn is_in_use(error: &UpkeepError) -> bool {
 pub(super) async fn in_stream(
     sides: &mut Sides,
     construction: &mut Construction,
-    observe: &impl Fn(&Step),
+    observe: &(impl Fn(&Step) + Sync),
 ) -> Result<(), UpkeepError> {
     let mut writer = sides.another_replica().await?;
     for _ in 0..ATTEMPTS {
@@ -87,7 +87,7 @@ pub(super) async fn at_rest(
     sides: &mut Sides,
     construction: &mut Construction,
     position: Lsn,
-    observe: &impl Fn(&Step),
+    observe: &(impl Fn(&Step) + Sync),
 ) -> Result<(), UpkeepError> {
     let mut writer = sides.another_replica().await?;
     observe(&Step::Swapping(labels(construction)));
