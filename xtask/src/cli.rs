@@ -45,11 +45,11 @@ enum Command {
     ///
     /// What `tandem-query heal` does, for the running pair. Exit codes: 0 healed and equal, 1 different or not agreed to, 2
     /// could not be done.
-    Heal(upkeep::HealArgs),
+    Heal(upkeep::HealCommand),
     /// Builds one table of a replica anew beside the one that queries read, compares, and swaps.
-    Resync(upkeep::ResyncArgs),
+    Resync(upkeep::ResyncCommand),
     /// Builds all published tables of a replica anew; also where its slot on the primary is lost.
-    RebuildReplica(upkeep::RebuildArgs),
+    RebuildReplica(upkeep::RebuildCommand),
     /// Changes the shape of a published table on all sides, in the right order, while they are in use.
     #[command(subcommand)]
     Migrate(upkeep::Migrate),

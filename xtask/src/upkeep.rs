@@ -31,7 +31,7 @@ impl Which {
 
 /// How `heal` is called.
 #[derive(Debug, Args)]
-pub struct HealArgs {
+pub struct HealCommand {
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
@@ -39,13 +39,13 @@ pub struct HealArgs {
 }
 
 /// Gets apply past rows that stand in its way.
-pub async fn heal(args: &HealArgs) -> anyhow::Result<ExitCode> {
+pub async fn heal(args: &HealCommand) -> anyhow::Result<ExitCode> {
     Ok(args.heal.run(&args.which.addresses()?).await)
 }
 
 /// How `resync` is called.
 #[derive(Debug, Args)]
-pub struct ResyncArgs {
+pub struct ResyncCommand {
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
@@ -53,13 +53,13 @@ pub struct ResyncArgs {
 }
 
 /// Builds one table anew.
-pub async fn resync(args: &ResyncArgs) -> anyhow::Result<ExitCode> {
+pub async fn resync(args: &ResyncCommand) -> anyhow::Result<ExitCode> {
     Ok(args.resync.run(&args.which.addresses()?).await)
 }
 
 /// How `rebuild-replica` is called.
 #[derive(Debug, Args)]
-pub struct RebuildArgs {
+pub struct RebuildCommand {
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
@@ -67,7 +67,7 @@ pub struct RebuildArgs {
 }
 
 /// Builds all tables anew.
-pub async fn rebuild(args: &RebuildArgs) -> anyhow::Result<ExitCode> {
+pub async fn rebuild(args: &RebuildCommand) -> anyhow::Result<ExitCode> {
     Ok(args.rebuild.run(&args.which.addresses()?).await)
 }
 
