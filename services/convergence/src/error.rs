@@ -3,9 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use tandem_replication::Lsn;
-
-use crate::pgoutput::Garbled;
+use tandem_replication::{Lsn, pgoutput::DecodeError};
 
 /// One of the two databases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,7 +190,7 @@ pub enum CheckError {
     #[error("the primary's changes can't be read: is this a version of PostgreSQL from 15 to 18?")]
     Stream {
         /// What was not understood.
-        source: Garbled,
+        source: DecodeError,
     },
 
     /// The changes ended before the mark behind them.
@@ -271,17 +269,23 @@ impl CheckError {
     /// The message and those of all its causes, in one line for people.
     #[must_use]
     pub fn with_causes(&self) -> String {
-        let mut line = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            let said = error.to_string();
-            // Drivers repeat their cause in their own words; once is enough.
-            if !line.contains(&said) {
-                line.push_str(": ");
-                line.push_str(&said);
-            }
-            cause = error.source();
-        }
-        line
+        with_causes(self)
     }
+}
+
+/// An error's message and those of all its causes, in one line for people.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        // Drivers repeat their cause in their own words; once is enough.
+        if !line.contains(&said) {
+            line.push_str(": ");
+            line.push_str(&said);
+        }
+        cause = error.source();
+    }
+    line
 }

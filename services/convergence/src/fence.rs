@@ -7,17 +7,17 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use tandem_replication::Lsn;
+use tandem_replication::{Column, Lsn, Relation};
 
 use crate::catch_up;
 use crate::connect::Database;
 use crate::error::{CheckError, Side};
 use crate::key::Key;
 use crate::mutation::mutated;
-use crate::pgoutput::{self, Message};
 use crate::phase::{Observe, Phase};
 use crate::published::{self, PublishedTable};
 use crate::slot::{self, Decoded, TemporarySlot, Unseen};
+use crate::touched::{self, Message};
 
 /// The prefix of our messages in the log.
 const MARK: &str = "tandem_verify";
@@ -183,13 +183,13 @@ impl<'a> Reading<'a> {
     }
 
     fn message(&mut self, decoded: &Decoded<'_>) -> Result<(), CheckError> {
-        let message = pgoutput::read(decoded.bytes, &self.places).map_err(|source| CheckError::Stream { source })?;
+        let message = touched::read(decoded.bytes, &self.places).map_err(|source| CheckError::Stream { source })?;
         match message {
             Message::Mark { prefix, content } if prefix == MARK => {
                 self.begun |= content == self.begin;
                 self.ended |= self.begun && content == self.end;
             }
-            Message::Relation(relation) => self.relation(relation)?,
+            Message::Relation { oid, relation } => self.relation(oid, &relation)?,
             Message::Truncated { tables } => {
                 let number = tables.first().and_then(|oid| self.numbers.get(oid));
                 let table = number.map_or_else(|| "a table".to_owned(), |number| self.tables[*number].name.clone());
@@ -213,18 +213,19 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    fn relation(&mut self, relation: pgoutput::Relation) -> Result<(), CheckError> {
-        let changed = || CheckError::SchemaChanged { side: Side::Primary, table: relation.name.clone() };
-        let number = self.tables.iter().position(|table| table.name == relation.name).ok_or_else(changed)?;
+    fn relation(&mut self, oid: u32, relation: &Relation) -> Result<(), CheckError> {
+        let name = relation.qualified_name();
+        let changed = || CheckError::SchemaChanged { side: Side::Primary, table: name.clone() };
+        let number = self.tables.iter().position(|table| table.name == name).ok_or_else(changed)?;
         let table = &self.tables[number];
-        let known = relation.columns.iter().all(|name| table.columns.iter().any(|column| column.name == *name));
-        if !known || relation.columns.len() != table.columns.len() {
+        let is_known = |said: &Column| table.columns.iter().any(|column| column.name == said.name);
+        if !relation.columns.iter().all(is_known) || relation.columns.len() != table.columns.len() {
             return Err(changed());
         }
-        let place = |name: &String| relation.columns.iter().position(|column| column == name);
+        let place = |name: &String| relation.columns.iter().position(|column| column.name == *name);
         let places = table.key.iter().map(|column| place(&column.name)).collect::<Option<Vec<_>>>();
-        self.places.insert(relation.oid, places.ok_or_else(changed)?);
-        self.numbers.insert(relation.oid, number);
+        self.places.insert(oid, places.ok_or_else(changed)?);
+        self.numbers.insert(oid, number);
         Ok(())
     }
 

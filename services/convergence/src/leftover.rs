@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use sqlx::{PgConnection, Row};
-
-/// What the names of all slots of verifiers begin with.
-pub const SLOT_PREFIX: &str = "tandem_verify_";
+use tandem_replication::VERIFIER_PREFIX;
 
 /// A verifier at work speaks to its slot's session at least every few seconds. One that has been silent for so long is gone.
 pub const SILENT_FOR: Duration = Duration::from_secs(60);
@@ -40,7 +38,7 @@ pub async fn find(primary: &mut PgConnection, silent_for: Duration) -> Result<Ve
               or session.state is distinct from 'active'
                   and session.state_change < clock_timestamp() - make_interval(secs => $2))
         order by 1";
-    let rows = sqlx::query(query).bind(SLOT_PREFIX).bind(silent_for.as_secs_f64()).fetch_all(&mut *primary).await?;
+    let rows = sqlx::query(query).bind(VERIFIER_PREFIX).bind(silent_for.as_secs_f64()).fetch_all(&mut *primary).await?;
     rows.into_iter().map(|row| Ok(Leftover { slot: row.try_get("slot")?, pid: row.try_get("pid")? })).collect()
 }
 

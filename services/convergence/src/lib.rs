@@ -4,7 +4,7 @@
 //! applied; then a snapshot is taken on each side; a second mark ends it. Rows that a commit between the marks touched are
 //! set aside, and looked at in a later fence. Every other row must be the same in both snapshots, whatever else is written
 //! meanwhile: nothing is locked but against TRUNCATE and DDL, and nobody has to pause. What was touched is read out of a
-//! temporary slot on the primary, with the plugin that replicas read from (`fence`, `slot`, `pgoutput`).
+//! temporary slot on the primary, with the plugin that replicas read from (`fence`, `slot`, `touched`).
 //!
 //! In the first fence all rows are read, in the order in which they lie on disk, and hashed; hashes are added up, less those
 //! of the rows that were set aside (`scan`). Where the sums of a table differ, its keys are cut into half-open ranges, and
@@ -36,7 +36,6 @@ mod mutants;
 mod mutation;
 mod options;
 mod pending;
-mod pgoutput;
 mod phase;
 mod published;
 mod readers;
@@ -50,13 +49,14 @@ mod search;
 mod slot;
 mod statement;
 mod sums;
+mod touched;
 mod verify;
 mod watch;
 
 pub use bar::Bar;
 pub use check::{check, check_observed};
 pub use differences::{Difference, Kind};
-pub use error::{CheckError, Side};
+pub use error::{CheckError, Side, with_causes};
 pub use flags::{Flags, Output};
 pub use key::Key;
 pub use options::Options;

@@ -4,11 +4,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use tandem_replication::Lsn;
+use tandem_replication::{Lsn, VERIFIER_PREFIX};
 
 use crate::connect::Database;
 use crate::error::CheckError;
-use crate::leftover::SLOT_PREFIX;
 
 /// A slot that lives as long as the session that made it.
 #[derive(Debug)]
@@ -54,7 +53,7 @@ impl TemporarySlot {
     /// Makes a slot, which waits for transactions of the primary that have written and not ended.
     pub(crate) async fn create(primary: &mut Database) -> Result<Self, CheckError> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let name = format!("{SLOT_PREFIX}{}_{}", primary.pid, since.as_micros());
+        let name = format!("{VERIFIER_PREFIX}{}_{}", primary.pid, since.as_micros());
         let create = "select lsn::text as lsn from pg_create_logical_replication_slot($1, 'pgoutput', true)";
         primary.ask_one("making a temporary slot", sqlx::query(create).bind(&name), |_| Ok(())).await?;
         let (position, next, _) = now(primary).await?;

@@ -23,12 +23,13 @@ mod token;
 mod verdict;
 mod watermark;
 
-pub use changes::{Cell, Change, ChangeReader, Column, MalformedMessage, ReadError, Relation, Row, What};
+pub use changes::{Change, ChangeReader, ReadError, What};
 pub use conflict::{Conflict, ConflictError, conflicts};
 pub use drift::{Drift, DriftKind, PrimaryColumn, ReplicaColumn, drifts};
 pub use judge::{DANGER, Judge, STUCK_AFTER};
 pub use lsn::{Lsn, ParseLsnError};
 pub use peek::{PeekError, peek};
+pub use pgoutput::{Cell, Column, Relation, Row};
 pub use primary_look::PrimaryLook;
 pub use publication::{PUBLICATION, Publication, PublishedTable};
 pub use replica_look::ReplicaLook;

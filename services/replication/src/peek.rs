@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 use crate::{
     Lsn, PUBLICATION,
-    pgoutput::{DecodeError, Decoder, Message, Row, Table, Value},
+    pgoutput::{Cell, DecodeError, Message, Relation, Relations, Row, kept},
 };
 
 /// A change that waits in a slot. As JSON: values as PostgreSQL writes them as text, by column.
@@ -159,29 +159,44 @@ pub async fn peek(connection: &mut PgConnection, slot: &str, limit: u32) -> Resu
 /// Puts a stream's messages together to changes.
 #[derive(Default)]
 struct Reader {
-    decoder: Decoder,
+    relations: Relations,
     transaction: Option<(u32, Lsn, DateTime<Utc>)>,
 }
 
 impl Reader {
     fn read(&mut self, lsn: Lsn, message: &[u8]) -> Result<Option<Change>, DecodeError> {
-        let what = match self.decoder.decode(message)? {
+        let what = match Message::read(message)? {
             Message::Begin { commit_lsn, committed_at, xid } => {
                 self.transaction = Some((xid, commit_lsn, committed_at));
                 None
             }
-            Message::Insert { table, new } => {
-                let key = key_of(&table, &new);
-                Some(What::Insert { key, new: as_json(&table, &new), table: table.name })
+            Message::Relation { oid, relation } => {
+                self.relations.learn(oid, relation);
+                None
             }
-            Message::Update { table, old, new } => {
-                let key = key_of(&table, &new);
-                let old = old.map(|old| key_of(&table, &old));
-                Some(What::Update { key, old, new: as_json(&table, &new), table: table.name })
+            Message::Insert { oid, new } => {
+                let (table, new) = (self.relations.of(oid)?, kept(new)?);
+                Some(What::Insert {
+                    table: table.qualified_name(),
+                    key: key_of(table, &new),
+                    new: as_json(table, &new),
+                })
             }
-            Message::Delete { table, old } => Some(What::Delete { key: key_of(&table, &old), table: table.name }),
-            Message::Truncate { tables } => Some(What::Truncate { tables }),
-            Message::Commit { .. } | Message::Other => None,
+            Message::Update { oid, old, new } => {
+                let (table, old, new) = (self.relations.of(oid)?, old.map(kept).transpose()?, kept(new)?);
+                let old = old.map(|old| key_of(table, &old));
+                let (key, new) = (key_of(table, &new), as_json(table, &new));
+                Some(What::Update { table: table.qualified_name(), key, old, new })
+            }
+            Message::Delete { oid, old } => {
+                let (table, old) = (self.relations.of(oid)?, kept(old)?);
+                Some(What::Delete { table: table.qualified_name(), key: key_of(table, &old) })
+            }
+            Message::Truncate { oids } => {
+                let names = oids.into_iter().map(|oid| Ok(self.relations.of(oid)?.qualified_name()));
+                Some(What::Truncate { tables: names.collect::<Result<_, DecodeError>>()? })
+            }
+            Message::Commit { .. } | Message::Application { .. } | Message::Other => None,
         };
         let change =
             |(xid, commit_lsn, committed_at)| what.map(|what| Change { lsn, xid, committed_at, commit_lsn, what });
@@ -189,20 +204,20 @@ impl Reader {
     }
 }
 
-fn as_json(table: &Table, row: &Row) -> Map<String, Json> {
+fn as_json(table: &Relation, row: &Row) -> Map<String, Json> {
     let columns = table.columns.iter().zip(row);
     columns.filter_map(|(column, value)| Some((column.name.clone(), json(value)?))).collect()
 }
 
-fn key_of(table: &Table, row: &Row) -> Map<String, Json> {
-    let columns = table.columns.iter().zip(row).filter(|(column, _)| column.in_key);
+fn key_of(table: &Relation, row: &Row) -> Map<String, Json> {
+    let columns = table.columns.iter().zip(row).filter(|(column, _)| column.is_key);
     columns.filter_map(|(column, value)| Some((column.name.clone(), json(value)?))).collect()
 }
 
-fn json(value: &Value) -> Option<Json> {
+fn json(value: &Cell) -> Option<Json> {
     match value {
-        Value::Null => Some(Json::Null),
-        Value::Text(text) => Some(Json::String(text.clone())),
-        Value::Unchanged => None,
+        Cell::Null => Some(Json::Null),
+        Cell::Text(text) => Some(Json::String(text.clone())),
+        Cell::Unchanged => None,
     }
 }

@@ -1,10 +1,11 @@
 //! What the output plugin `pgoutput` says, message by message: version 1 of PostgreSQL's "Logical Replication Message
-//! Formats", which every server from 10 on speaks when it is asked for it.
+//! Formats", which every server from 10 on speaks when it is asked for it. Values are sent as text.
 //!
 //! The crates that decode it bring a replication connection of their own or decode for one engine's sake; what is needed
-//! here are nine messages out of one column of a query.
+//! here are ten messages out of one column of a query.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -16,7 +17,7 @@ pub enum DecodeError {
     /// It ends too early.
     #[error("a message of pgoutput ends too early")]
     Short,
-    /// Text that is not UTF-8.
+    /// Text that is not UTF-8, the encoding that both services ask of their databases.
     #[error("a message of pgoutput holds text that is not UTF-8")]
     Text,
     /// A kind that version 1 does not have.
@@ -27,41 +28,112 @@ pub enum DecodeError {
     Table(u32),
 }
 
-/// A table as it was when the change was made.
+/// A published table, as it was when the change was made.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Table {
-    /// schema.table.
+pub struct Relation {
+    /// Its schema; empty for pg_catalog.
+    pub schema: String,
+    /// Its name within the schema.
     pub name: String,
-    /// Published columns.
-    pub columns: Vec<TableColumn>,
+    /// Published columns, in the order in which rows have them.
+    pub columns: Vec<Column>,
+}
+
+impl Relation {
+    /// schema.table.
+    pub fn qualified_name(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
 }
 
 /// A published column.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct TableColumn {
+pub struct Column {
     /// Its name.
     pub name: String,
-    /// Whether it belongs to the key by which rows are found.
-    pub in_key: bool,
+    /// Whether it is part of the table's replica identity.
+    pub is_key: bool,
 }
 
-/// A value of a row.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Value {
-    /// Null.
+/// The tables that a stream has described so far.
+#[derive(Clone, Debug, Default)]
+pub struct Relations(HashMap<u32, Arc<Relation>>);
+
+impl Relations {
+    /// Takes in what [`Message::Relation`] says.
+    pub fn learn(&mut self, oid: u32, relation: Relation) {
+        self.0.insert(oid, Arc::new(relation));
+    }
+
+    /// The table that a change is of.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::Table`].
+    pub fn of(&self, oid: u32) -> Result<&Arc<Relation>, DecodeError> {
+        self.0.get(&oid).ok_or(DecodeError::Table(oid))
+    }
+}
+
+/// A value as it was sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Value<'a> {
+    /// NULL; also what an old row does not tell.
     Null,
-    /// As text.
-    Text(String),
-    /// A large value that the statement has left as it was: it is not sent.
+    /// A large value that an update has left as it was: it is not sent again.
     Unchanged,
+    /// As PostgreSQL writes the type, in the database's encoding.
+    Text(&'a [u8]),
 }
 
-/// A row: a value for each of the table's columns.
-pub type Row = Vec<Value>;
+/// A value that is kept.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Cell {
+    /// As [`Value::Null`].
+    Null,
+    /// As [`Value::Unchanged`].
+    Unchanged,
+    /// As [`Value::Text`].
+    Text(String),
+}
 
-/// One message.
+impl Cell {
+    /// The value as text; `None` for NULL and for what was not sent.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Null | Self::Unchanged => None,
+        }
+    }
+}
+
+impl TryFrom<Value<'_>> for Cell {
+    type Error = DecodeError;
+
+    fn try_from(value: Value<'_>) -> Result<Self, DecodeError> {
+        Ok(match value {
+            Value::Null => Self::Null,
+            Value::Unchanged => Self::Unchanged,
+            Value::Text(bytes) => Self::Text(utf8(bytes)?),
+        })
+    }
+}
+
+/// Values in the order of [`Relation::columns`].
+pub type Row = Vec<Cell>;
+
+/// The row, to be kept.
+///
+/// # Errors
+///
+/// [`DecodeError::Text`].
+pub fn kept(values: Vec<Value<'_>>) -> Result<Row, DecodeError> {
+    values.into_iter().map(Cell::try_from).collect()
+}
+
+/// One message. Tables are named by the ids under which they were described; rows have a value for each column.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Message {
+pub enum Message<'a> {
     /// A transaction begins. Only committed ones are sent.
     Begin {
         /// Where its COMMIT stands.
@@ -76,94 +148,92 @@ pub enum Message {
         /// Behind its COMMIT.
         end_lsn: Lsn,
     },
+    /// What a table looks like, before its first change and whenever that may have changed.
+    Relation {
+        /// The table.
+        oid: u32,
+        /// What it looks like.
+        relation: Relation,
+    },
     /// A row came.
     Insert {
         /// Into this table.
-        table: Table,
+        oid: u32,
         /// The row.
-        new: Row,
+        new: Vec<Value<'a>>,
     },
     /// A row changed.
     Update {
         /// In this table.
-        table: Table,
+        oid: u32,
         /// Its old key, where that has changed, or the whole old row, where the table is set to send it.
-        old: Option<Row>,
+        old: Option<Vec<Value<'a>>>,
         /// What it is now.
-        new: Row,
+        new: Vec<Value<'a>>,
     },
     /// A row went.
     Delete {
         /// From this table.
-        table: Table,
+        oid: u32,
         /// Its key; the other columns are null, unless the table is set to send the whole row.
-        old: Row,
+        old: Vec<Value<'a>>,
     },
     /// Tables were emptied.
     Truncate {
-        /// Which ones, as schema.table.
-        tables: Vec<String>,
+        /// Which ones.
+        oids: Vec<u32>,
     },
-    /// A description of a table or type, or what is no change: kept, and not passed on.
+    /// What an application has written into the log; sent where it is asked for.
+    Application {
+        /// Whose it is.
+        prefix: String,
+        /// What it says.
+        content: &'a [u8],
+    },
+    /// An origin or a type: nothing that changes a row.
     Other,
 }
 
-/// Decodes one stream; remembers the tables that it has described.
-#[derive(Debug, Default)]
-pub struct Decoder {
-    tables: HashMap<u32, Table>,
-}
-
-impl Decoder {
-    /// Decodes one message, in the order of the stream.
-    pub fn decode(&mut self, message: &[u8]) -> Result<Message, DecodeError> {
+impl<'a> Message<'a> {
+    /// Reads a message whole.
+    ///
+    /// # Errors
+    ///
+    /// It is none of version 1.
+    pub fn read(message: &'a [u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes(message);
         Ok(match bytes.u8()? {
-            b'B' => Message::Begin { commit_lsn: bytes.lsn()?, committed_at: bytes.time()?, xid: bytes.u32()? },
+            b'B' => Self::Begin { commit_lsn: bytes.lsn()?, committed_at: bytes.time()?, xid: bytes.u32()? },
             b'C' => {
                 let (_flags, _commit_lsn) = (bytes.u8()?, bytes.lsn()?);
-                Message::Commit { end_lsn: bytes.lsn()? }
+                Self::Commit { end_lsn: bytes.lsn()? }
             }
-            b'R' => {
-                let oid = bytes.u32()?;
-                self.tables.insert(oid, bytes.table()?);
-                Message::Other
-            }
+            b'R' => Self::Relation { oid: bytes.u32()?, relation: bytes.relation()? },
             b'I' => {
-                let table = self.table(bytes.u32()?)?;
-                let _new = bytes.u8()?;
-                Message::Insert { table, new: bytes.row()? }
+                let oid = bytes.u32()?;
+                bytes.expect(b'N')?;
+                Self::Insert { oid, new: bytes.row()? }
             }
-            b'U' => {
-                let table = self.table(bytes.u32()?)?;
-                let old = match bytes.u8()? {
-                    b'K' | b'O' => {
-                        let old = bytes.row()?;
-                        let _new = bytes.u8()?;
-                        Some(old)
-                    }
-                    _ => None,
-                };
-                Message::Update { table, old, new: bytes.row()? }
-            }
+            b'U' => bytes.update()?,
             b'D' => {
-                let table = self.table(bytes.u32()?)?;
-                let _key_or_old = bytes.u8()?;
-                Message::Delete { table, old: bytes.row()? }
+                let (oid, kind) = (bytes.u32()?, bytes.u8()?);
+                match kind {
+                    // The key alone; the whole row.
+                    b'K' | b'O' => Self::Delete { oid, old: bytes.row()? },
+                    other => return Err(DecodeError::Kind(char::from(other))),
+                }
             }
             b'T' => {
                 let (count, _options) = (bytes.u32()?, bytes.u8()?);
-                let tables = (0..count).map(|_| Ok(self.table(bytes.u32()?)?.name));
-                Message::Truncate { tables: tables.collect::<Result<_, DecodeError>>()? }
+                Self::Truncate { oids: (0..count).map(|_| bytes.u32()).collect::<Result<_, _>>()? }
             }
-            // An origin, a type, a message of an application: they change no row.
-            b'O' | b'Y' | b'M' => Message::Other,
+            b'M' => {
+                let (_flags, _lsn, prefix) = (bytes.u8()?, bytes.lsn()?, bytes.text()?);
+                Self::Application { prefix, content: bytes.counted()? }
+            }
+            b'O' | b'Y' => Self::Other,
             other => return Err(DecodeError::Kind(char::from(other))),
         })
-    }
-
-    fn table(&self, oid: u32) -> Result<Table, DecodeError> {
-        self.tables.get(&oid).cloned().ok_or(DecodeError::Table(oid))
     }
 }
 
@@ -203,6 +273,17 @@ impl<'a> Bytes<'a> {
         Ok(THE_YEAR_2000 + TimeDelta::microseconds(self.array().map(i64::from_be_bytes)?))
     }
 
+    fn expect(&mut self, wanted: u8) -> Result<(), DecodeError> {
+        let found = self.u8()?;
+        if found == wanted { Ok(()) } else { Err(DecodeError::Kind(char::from(found))) }
+    }
+
+    /// As many bytes as it says first.
+    fn counted(&mut self) -> Result<&'a [u8], DecodeError> {
+        let length = usize::try_from(self.u32()?).map_err(|_| DecodeError::Short)?;
+        self.take(length)
+    }
+
     /// Up to a zero byte.
     fn text(&mut self) -> Result<String, DecodeError> {
         let end = self.0.iter().position(|&byte| byte == 0).ok_or(DecodeError::Short)?;
@@ -211,24 +292,37 @@ impl<'a> Bytes<'a> {
         Ok(text)
     }
 
-    fn table(&mut self) -> Result<Table, DecodeError> {
+    fn relation(&mut self) -> Result<Relation, DecodeError> {
+        // The replica identity's setting; the columns' flags tell what it comes to.
         let (schema, name, _replica_identity, columns) = (self.text()?, self.text()?, self.u8()?, self.u16()?);
         let column = |_| {
             let (flags, name, _type, _modifier) = (self.u8()?, self.text()?, self.u32()?, self.u32()?);
-            Ok(TableColumn { name, in_key: flags & 1 == 1 })
+            Ok(Column { name, is_key: flags & 1 == 1 })
         };
-        Ok(Table { name: format!("{schema}.{name}"), columns: (0..columns).map(column).collect::<Result<_, _>>()? })
+        let columns = (0..columns).map(column).collect::<Result<_, _>>()?;
+        Ok(Relation { schema, name, columns })
     }
 
-    fn row(&mut self) -> Result<Row, DecodeError> {
+    fn update(&mut self) -> Result<Message<'a>, DecodeError> {
+        let oid = self.u32()?;
+        let old = match self.u8()? {
+            b'K' | b'O' => {
+                let old = self.row()?;
+                self.expect(b'N')?;
+                Some(old)
+            }
+            b'N' => None,
+            other => return Err(DecodeError::Kind(char::from(other))),
+        };
+        Ok(Message::Update { oid, old, new: self.row()? })
+    }
+
+    fn row(&mut self) -> Result<Vec<Value<'a>>, DecodeError> {
         let columns = self.u16()?;
         let value = |_| match self.u8()? {
             b'n' => Ok(Value::Null),
             b'u' => Ok(Value::Unchanged),
-            b't' => {
-                let length = usize::try_from(self.u32()?).map_err(|_| DecodeError::Short)?;
-                utf8(self.take(length)?).map(Value::Text)
-            }
+            b't' => self.counted().map(Value::Text),
             other => Err(DecodeError::Kind(char::from(other))),
         };
         (0..columns).map(value).collect()
@@ -241,7 +335,7 @@ fn utf8(bytes: &[u8]) -> Result<String, DecodeError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DecodeError, Decoder, Message, Value};
+    use super::*;
 
     /// `sales.item (id in the key, name)`.
     const RELATION: &[u8] =
@@ -249,35 +343,43 @@ mod tests {
 
     #[test]
     fn changes_are_read_with_the_table_that_was_described_before() {
-        let mut decoder = Decoder::default();
+        let mut relations = Relations::default();
         let insert = b"I\0\0\0\x07N\0\x02t\0\0\0\x011n";
-        assert_eq!(decoder.decode(insert), Err(DecodeError::Table(7)));
-        assert_eq!(decoder.decode(RELATION), Ok(Message::Other));
-        let Ok(Message::Insert { table, new }) = decoder.decode(insert) else { panic!("an insert") };
+        let Ok(Message::Insert { oid, new }) = Message::read(insert) else { panic!("an insert") };
+        assert_eq!(relations.of(oid), Err(DecodeError::Table(7)));
+        let Ok(Message::Relation { oid: described, relation }) = Message::read(RELATION) else { panic!("a table") };
+        relations.learn(described, relation);
+        let table = relations.of(oid).unwrap();
         assert_eq!(
-            (table.name.as_str(), table.columns[0].in_key, table.columns[1].in_key),
+            (table.qualified_name().as_str(), table.columns[0].is_key, table.columns[1].is_key),
             ("sales.item", true, false)
         );
-        assert_eq!(new, [Value::Text("1".to_owned()), Value::Null]);
-        let Ok(Message::Update { old, new, .. }) =
-            decoder.decode(b"U\0\0\0\x07K\0\x02t\0\0\0\x011nN\0\x02t\0\0\0\x012u")
-        else {
-            panic!("an update")
+        assert_eq!(kept(new), Ok(vec![Cell::Text("1".to_owned()), Cell::Null]));
+    }
+
+    #[test]
+    fn an_update_tells_its_old_key_and_what_it_left_as_it_was() {
+        let update = b"U\0\0\0\x07K\0\x02t\0\0\0\x011nN\0\x02t\0\0\0\x012u";
+        let expected = Message::Update {
+            oid: 7,
+            old: Some(vec![Value::Text(b"1"), Value::Null]),
+            new: vec![Value::Text(b"2"), Value::Unchanged],
         };
-        assert_eq!(old, Some(vec![Value::Text("1".to_owned()), Value::Null]));
-        assert_eq!(new, [Value::Text("2".to_owned()), Value::Unchanged]);
+        assert_eq!(Message::read(update), Ok(expected));
+        assert_eq!(kept(vec![Value::Unchanged]), Ok(vec![Cell::Unchanged]));
+        assert_eq!(kept(vec![Value::Text(b"\xff")]), Err(DecodeError::Text));
     }
 
     #[test]
     fn what_is_cut_off_anywhere_is_an_error_and_no_panic() {
-        let mut decoder = Decoder::default();
-        decoder.decode(RELATION).unwrap();
         let update = b"U\0\0\0\x07K\0\x02t\0\0\0\x011nN\0\x02t\0\0\0\x012n";
-        for (message, end) in [(RELATION, RELATION.len()), (update, update.len())] {
-            for cut in 0..end {
-                assert_eq!(decoder.decode(&message[..cut]), Err(DecodeError::Short), "at {cut}");
+        let insert = b"I\0\0\0\x07N\0\x01t\0\0\0\x03abc";
+        for message in [RELATION, update, insert] {
+            assert!(Message::read(message).is_ok());
+            for cut in 0..message.len() {
+                assert_eq!(Message::read(&message[..cut]), Err(DecodeError::Short), "at {cut}");
             }
         }
-        assert_eq!(decoder.decode(b"S"), Err(DecodeError::Kind('S')));
+        assert_eq!(Message::read(b"S"), Err(DecodeError::Kind('S')));
     }
 }

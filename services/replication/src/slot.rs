@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sqlx::PgConnection;
 
-use crate::Lsn;
+use crate::{Lsn, PGOUTPUT};
 
 /// How the names of slots begin that a verifier makes for its fence.
 pub const VERIFIER_PREFIX: &str = "tandem_verify_";
@@ -91,7 +91,7 @@ impl Slot {
     pub fn purpose(&self) -> SlotPurpose {
         if self.name.starts_with(VERIFIER_PREFIX) {
             SlotPurpose::Verification
-        } else if self.plugin.as_deref() != Some("pgoutput") {
+        } else if self.plugin.as_deref() != Some(PGOUTPUT) {
             SlotPurpose::Other
         } else if copies_a_table(&self.name) {
             SlotPurpose::TableCopy

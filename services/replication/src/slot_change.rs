@@ -63,6 +63,11 @@ impl Slot {
         if Self::find(&mut *connection, name).await.map_err(failed)?.is_some() {
             return Err(SlotChangeError::Exists { slot: name.to_owned() });
         }
+        Self::make(connection, name, plugin).await.map_err(failed)
+    }
+
+    /// The same, for who knows that there is none of this name.
+    pub async fn make(connection: &mut PgConnection, name: &str, plugin: &str) -> Result<Option<Lsn>, sqlx::Error> {
         sqlx::query_scalar!(
             r#"select lsn as "lsn: Lsn" from pg_create_logical_replication_slot($1::text::name, $2::text::name)"#,
             name,
@@ -70,7 +75,6 @@ impl Slot {
         )
         .fetch_one(connection)
         .await
-        .map_err(failed)
     }
 
     /// The slot of this name, if it may be dropped: it is there, nobody reads from it, and it is not one of

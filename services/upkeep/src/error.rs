@@ -149,17 +149,6 @@ impl UpkeepError {
     /// The message and those of all its causes, in one line for people.
     #[must_use]
     pub fn with_causes(&self) -> String {
-        let mut line = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            let said = error.to_string();
-            // Drivers repeat their cause in their own words; once is enough.
-            if !line.contains(&said) {
-                line.push_str(": ");
-                line.push_str(&said);
-            }
-            cause = error.source();
-        }
-        line
+        tandem_convergence::with_causes(self)
     }
 }

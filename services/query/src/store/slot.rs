@@ -78,7 +78,7 @@ pub async fn reserve(
         return fit(&found, &database, ours || take_over);
     }
     begin_reservation(admin, slot, system_identifier).await?;
-    let slot_lsn = make(upstream, slot).await?;
+    let slot_lsn = Slot::make(upstream, slot, PGOUTPUT).await?;
     Ok(note_beginning(admin, slot, slot_lsn).await?)
 }
 
@@ -105,16 +105,6 @@ fn fit(slot: &Slot, database: &str, allowed: bool) -> Result<(), SlotError> {
 
 async fn database(upstream: &mut PgConnection) -> Result<String, sqlx::Error> {
     sqlx::query_scalar!(r#"select current_database()::text as "name!""#).fetch_one(upstream).await
-}
-
-async fn make(upstream: &mut PgConnection, slot: &str) -> Result<Option<Lsn>, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"select lsn as "lsn: Lsn" from pg_create_logical_replication_slot($1::text::name, $2::text::name)"#,
-        slot,
-        PGOUTPUT,
-    )
-    .fetch_one(upstream)
-    .await
 }
 
 async fn reservation(admin: &mut PgConnection, slot: &str) -> Result<Option<Reservation>, sqlx::Error> {

@@ -8,7 +8,7 @@ use tandem_chassis::database::{Database, DatabaseError};
 use tokio::time::timeout;
 
 use super::{
-    Backlog, Step, generation,
+    Step, generation,
     step::{self, STEP_TIMEOUT},
 };
 
@@ -76,11 +76,6 @@ impl Folding {
     /// Takes up to `most` sales into a generation of the rollups, in one transaction.
     pub async fn step(&mut self, generation: i32, most: i64) -> Result<Step, DatabaseError> {
         answered(step::step(&mut self.0, generation, most)).await
-    }
-
-    /// How far the rollups are behind; counts up to `most` sales.
-    pub async fn backlog(&mut self, most: i64) -> Result<Backlog, DatabaseError> {
-        answered(Backlog::current(&mut self.0, most)).await
     }
 
     /// Removes past rows that no generation needs and that ended before a time, some thousands at most; says how many.

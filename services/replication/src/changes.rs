@@ -1,13 +1,14 @@
-//! Reads changes out of a temporary slot.
+//! What a publication sends, read out of a slot by SQL: changes in the order of their commits, as text.
+//!
+//! The reader's slot is temporary: it goes with its session, however that ends, and nobody else reads from it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
 use sqlx::PgConnection;
 
-use super::message::{MalformedMessage, Message, Relation, Row};
 use crate::Lsn;
+use crate::pgoutput::{DecodeError, Message, Relation, Relations, Row, kept};
 
 /// Why changes can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -17,10 +18,7 @@ pub enum ReadError {
     Database(#[from] sqlx::Error),
     /// It sends what this build does not know.
     #[error(transparent)]
-    Message(#[from] MalformedMessage),
-    /// A change came before the description of its table.
-    #[error("the primary's changes are of a table that it did not describe")]
-    UnknownRelation,
+    Message(#[from] DecodeError),
 }
 
 /// One change of one table.
@@ -58,7 +56,7 @@ pub enum What {
 pub struct ChangeReader {
     slot: String,
     publication: String,
-    relations: HashMap<u32, Arc<Relation>>,
+    relations: Relations,
 }
 
 impl ChangeReader {
@@ -84,7 +82,7 @@ impl ChangeReader {
     }
 
     fn of(slot: &str, publication: &str) -> Self {
-        Self { slot: slot.to_owned(), publication: publication.to_owned(), relations: HashMap::new() }
+        Self { slot: slot.to_owned(), publication: publication.to_owned(), relations: Relations::default() }
     }
 
     /// The next changes of transactions that committed before `until`: whole transactions, until there are `most` messages
@@ -111,24 +109,25 @@ impl ChangeReader {
         )
         .fetch(connection);
         while let Some(bytes) = messages.try_next().await? {
-            let mut push = |relation: Option<&Arc<Relation>>, what| {
-                let relation = relation.ok_or(ReadError::UnknownRelation)?;
+            let mut push = |relation: &Arc<Relation>, what| {
                 changes.push(Change { commit_lsn, relation: Arc::clone(relation), what });
-                Ok::<_, ReadError>(())
             };
             match Message::read(&bytes)? {
-                Message::Begin { commit_lsn: begun } => commit_lsn = begun,
+                Message::Begin { commit_lsn: begun, .. } => commit_lsn = begun,
                 Message::Commit { end_lsn } => read_to = Some(end_lsn),
-                Message::Relation { id, relation } => drop(self.relations.insert(id, relation)),
-                Message::Insert { id, new } => push(self.relations.get(&id), What::Insert(new))?,
-                Message::Update { id, old, new } => push(self.relations.get(&id), What::Update { old, new })?,
-                Message::Delete { id, old } => push(self.relations.get(&id), What::Delete(old))?,
-                Message::Truncate { ids } => {
-                    for id in ids {
-                        push(self.relations.get(&id), What::Truncate)?;
+                Message::Relation { oid, relation } => self.relations.learn(oid, relation),
+                Message::Insert { oid, new } => push(self.relations.of(oid)?, What::Insert(kept(new)?)),
+                Message::Update { oid, old, new } => {
+                    let (old, new) = (old.map(kept).transpose()?, kept(new)?);
+                    push(self.relations.of(oid)?, What::Update { old, new });
+                }
+                Message::Delete { oid, old } => push(self.relations.of(oid)?, What::Delete(kept(old)?)),
+                Message::Truncate { oids } => {
+                    for oid in oids {
+                        push(self.relations.of(oid)?, What::Truncate);
                     }
                 }
-                Message::Other => {}
+                Message::Application { .. } | Message::Other => {}
             }
         }
         Ok((changes, read_to))
