@@ -6,7 +6,7 @@ use tandem_replication::{Lsn, Subscription, TableState};
 use tokio::time::Instant;
 
 use crate::connect::Database;
-use crate::error::CheckError;
+use crate::error::{CheckError, TableCopy};
 
 /// How often the replica is asked. An apply worker that keeps up is a few milliseconds behind, and whatever is written
 /// while it is waited for has to be looked at once more.
@@ -29,9 +29,14 @@ async fn subscription(replica: &mut Database, name: &str) -> Result<Subscription
 const WAITING: &str = "waiting for the replica";
 
 /// Waits until the first copy of every published table has ended.
-pub(crate) async fn tables_ready(replica: &mut Database, name: &str, published: &[String]) -> Result<(), CheckError> {
+pub(crate) async fn tables_ready(
+    primary: &mut Database,
+    replica: &mut Database,
+    name: &str,
+    published: &[String],
+) -> Result<(), CheckError> {
     let mut waiting = Vec::new();
-    match wait_for_tables(replica, name, published, &mut waiting).await {
+    match wait_for_tables(primary, replica, name, published, &mut waiting).await {
         // What was waited for says more than which of our own steps the deadline fell into.
         Err(CheckError::TimedOut { timeout, .. }) if !waiting.is_empty() => {
             Err(CheckError::TablesNotReady { timeout, tables: waiting })
@@ -41,11 +46,13 @@ pub(crate) async fn tables_ready(replica: &mut Database, name: &str, published: 
 }
 
 async fn wait_for_tables(
+    primary: &mut Database,
     replica: &mut Database,
     name: &str,
     published: &[String],
-    waiting: &mut Vec<String>,
+    waiting: &mut Vec<TableCopy>,
 ) -> Result<(), CheckError> {
+    let mut nudged = Instant::now();
     loop {
         let subscription = subscription(replica, name).await?;
         let state_of = |table: &String| {
@@ -55,9 +62,15 @@ async fn wait_for_tables(
         if !tables.is_empty() {
             return Err(CheckError::TablesNotSubscribed { subscription: name.to_owned(), tables });
         }
-        *waiting = published.iter().filter(|table| state_of(table) != Some(TableState::Ready)).cloned().collect();
+        let copy = |name: &String| state_of(name).map(|state| TableCopy { name: name.clone(), state });
+        *waiting = published.iter().filter_map(copy).filter(|table| table.state != TableState::Ready).collect();
         if waiting.is_empty() {
             return Ok(());
+        }
+        // A table that has caught up is ready when the apply worker is as far, which takes a message from the primary.
+        if nudged.elapsed() >= NUDGE_INTERVAL {
+            nudge(primary).await?;
+            nudged = Instant::now();
         }
         replica.deadline.pause(POLL_INTERVAL, WAITING).await?;
     }

@@ -112,7 +112,7 @@ impl Prepared {
         // The subscription comes first: of a table that it does not know, the replica may know nothing either.
         observe(&Phase::WaitingForTables);
         let names = published::names(&mut primary, &options.publication).await?;
-        catch_up::tables_ready(&mut replica, &options.subscription, &names).await?;
+        catch_up::tables_ready(&mut primary, &mut replica, &options.subscription, &names).await?;
         let tables = published::tables(&mut primary, &mut replica, &options.publication).await?;
         Ok(Self { primary, replica, tables, leftovers })
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use tandem_replication::{Lsn, pgoutput::DecodeError};
+use tandem_replication::{Lsn, TableState, pgoutput::DecodeError};
 
 /// One of the two databases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,21 @@ impl fmt::Display for Side {
             Self::Primary => "primary",
             Self::Replica => "replica",
         })
+    }
+}
+
+/// A table whose first copy has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableCopy {
+    /// `schema.table`.
+    pub name: String,
+    /// How far the copy is.
+    pub state: TableState,
+}
+
+impl fmt::Display for TableCopy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.state.as_str())
     }
 }
 
@@ -199,15 +214,14 @@ pub enum CheckError {
 
     /// The first copy of some tables had not ended in time.
     #[error(
-        "after {timeout:?} these tables were still being copied to the replica: {}; see the replica's log \
-         or allow more time",
-        tables.join(", ")
+        "after {timeout:?} the first copy of these tables had not ended: {}; see the replica's log or allow more time",
+        tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     )]
     TablesNotReady {
         /// How long was waited at most.
         timeout: Duration,
         /// The tables whose copy had not ended.
-        tables: Vec<String>,
+        tables: Vec<TableCopy>,
     },
 
     /// The replica had not applied what the primary had.

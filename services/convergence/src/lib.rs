@@ -56,7 +56,7 @@ mod watch;
 pub use bar::Bar;
 pub use check::{check, check_observed};
 pub use differences::{Difference, Kind};
-pub use error::{CheckError, Side, with_causes};
+pub use error::{CheckError, Side, TableCopy, with_causes};
 pub use flags::{Flags, Output};
 pub use key::Key;
 pub use options::Options;
