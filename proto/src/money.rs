@@ -70,13 +70,24 @@ impl Currency {
     /// # Panics
     /// When the amount has more than eighteen digits before the point; digits beyond the ninth after it are cut off.
     pub fn money(&self, amount: Decimal) -> Money {
-        let nanos = (amount.fract() * Decimal::from(NANOS)).trunc().to_i32();
+        let (units, nanos) = split(amount);
         Money {
             currency_code: self.0.clone(),
-            units: amount.trunc().to_i64().expect("sums of NUMERIC(12,2) have fewer than eighteen digits"),
+            units: units.expect("sums of NUMERIC(12,2) have fewer than eighteen digits"),
             nanos: nanos.expect("a fraction of one has at most nine digits of nanos"),
         }
     }
+}
+
+/// Units and nanos; none where a number does not fit.
+fn split(amount: Decimal) -> (Option<i64>, Option<i32>) {
+    // Without the long divisions of Decimal, which answers of tens of thousands of figures notice.
+    let scale = amount.scale();
+    if let (Ok(mantissa), 0..=NANOS_SCALE) = (i64::try_from(amount.mantissa()), scale) {
+        let one = 10_i64.pow(scale);
+        return (Some(mantissa / one), i32::try_from(mantissa % one * (NANOS / one)).ok());
+    }
+    (amount.trunc().to_i64(), (amount.fract() * Decimal::from(NANOS)).trunc().to_i32())
 }
 
 #[cfg(test)]
@@ -103,7 +114,8 @@ mod tests {
     #[test]
     fn an_amount_is_read_as_it_was_written() {
         let dollars: Currency = "USD".parse().unwrap();
-        for text in ["7.25", "0.01", "-1.50", "0", "9223372036854775807.999999999"] {
+        let long = ["9223372036854775807.999999999", "9223372036.854775807", "-9223372036.854775808", "12345678901234567.89"];
+        for text in ["7.25", "0.01", "-1.50", "0", "-0.000000001", "0.5000"].into_iter().chain(long) {
             let amount = text.parse().unwrap();
             assert_eq!(dollars.amount(&dollars.money(amount)), Ok(amount));
         }

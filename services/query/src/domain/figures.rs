@@ -1,5 +1,7 @@
 //! Figures over many sales.
 
+use std::ops::AddAssign;
+
 use rust_decimal::{Decimal, RoundingStrategy, prelude::ToPrimitive as _};
 
 use super::{
@@ -32,6 +34,15 @@ impl Figures {
             count => (self.revenue / Decimal::from(count))
                 .round_dp_with_strategy(MONEY_SCALE, RoundingStrategy::MidpointAwayFromZero),
         }
+    }
+}
+
+impl AddAssign for Figures {
+    fn add_assign(&mut self, other: Self) {
+        self.revenue += other.revenue;
+        self.transactions += other.transactions;
+        self.items_sold += other.items_sold;
+        self.total_discount += other.total_discount;
     }
 }
 

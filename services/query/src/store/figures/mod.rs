@@ -25,7 +25,7 @@ pub async fn of(connection: &mut PgConnection, question: &FiguresQuestion) -> Re
         if !changed.is_empty() {
             sums.add(rollups::changed(&mut *connection, question, &by_rollups, &horizon, &changed).await?);
         }
-        sums.add(rollups::held(&mut *connection, &rollup, question.dimension, &by_rollups, &horizon).await?);
+        rollups::add_held(&mut sums, &mut *connection, &rollup, question.dimension, &by_rollups, &horizon).await?;
         if !by_sales.is_empty() {
             sums.add(sales::of(connection, question, &by_sales).await?);
         }

@@ -1,29 +1,31 @@
 //! Figures from the rollups, and what has to be added to them.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::row::{Columns, Row, name};
+use super::row::{Columns, GroupRows, Row, Sums, name};
 use crate::{
     domain::{Dimension, FiguresQuestion, Grain, Rollup, Segment},
     store::fold::Horizon,
 };
 
-/// What the rollups hold: sales as they looked at the horizon.
-pub async fn held(
+/// Adds what the rollups hold: sales as they looked at the horizon.
+pub async fn add_held(
+    sums: &mut Sums,
     connection: &mut PgConnection,
     rollup: &Rollup,
     grouped_by: Dimension,
     segments: &[Segment],
     horizon: &Horizon,
-) -> Result<Vec<Row>, sqlx::Error> {
+) -> Result<(), sqlx::Error> {
     let columns = Columns::of(segments);
     let Stretches { grains, starts, ends } = Stretches::of(segments);
     macro_rules! fetch {
-        ($file:literal) => {
+        ($row:ident, $file:literal) => {
             sqlx::query_file_as!(
-                Row,
+                $row,
                 $file,
                 grouped_by != Dimension::All,
                 horizon.generation,
@@ -37,14 +39,15 @@ pub async fn held(
                 rollup.category,
             )
             .fetch_all(connection)
-            .await
+            .await?
         };
     }
     if segments.iter().all(is_one_bucket) {
-        fetch!("src/store/figures/each_of_rollups.sql")
+        sums.add_groups(fetch!(GroupRows, "src/store/figures/each_of_rollups.sql"));
     } else {
-        fetch!("src/store/figures/of_rollups.sql")
+        sums.add(fetch!(Row, "src/store/figures/of_rollups.sql"));
     }
+    Ok(())
 }
 
 /// Whether all that the rollups hold of a segment is one row a key.

@@ -18,25 +18,51 @@ pub struct Row {
     pub total_discount: Decimal,
 }
 
-/// Sums of rows of one step and group.
+/// All rows of a group as one: each field holds one element a row.
+pub struct GroupRows {
+    pub key: String,
+    pub steps: Vec<i32>,
+    pub revenue: Vec<Decimal>,
+    pub transactions: Vec<i64>,
+    pub items_sold: Vec<i64>,
+    pub total_discount: Vec<Decimal>,
+}
+
+/// Sums of rows of one group and step.
 #[derive(Default)]
-pub struct Sums(HashMap<(i32, String), Figures>);
+pub struct Sums(HashMap<String, HashMap<i32, Figures>>);
 
 impl Sums {
     pub fn add(&mut self, rows: Vec<Row>) {
-        for row in rows {
-            let sum = self.0.entry((row.step, row.key)).or_default();
-            sum.revenue += row.revenue;
-            sum.transactions += row.transactions;
-            sum.items_sold += row.items_sold;
-            sum.total_discount += row.total_discount;
+        for Row { step, key, revenue, transactions, items_sold, total_discount } in rows {
+            let sum = self.0.entry(key).or_default().entry(step).or_default();
+            *sum += Figures { revenue, transactions, items_sold, total_discount };
+        }
+    }
+
+    pub fn add_groups(&mut self, groups: Vec<GroupRows>) {
+        for group in groups {
+            let sums = self.0.entry(group.key).or_default();
+            sums.reserve(group.steps.len());
+            let money = group.revenue.into_iter().zip(group.total_discount);
+            let counts = group.transactions.into_iter().zip(group.items_sold);
+            for (step, ((revenue, total_discount), (transactions, items_sold))) in
+                group.steps.into_iter().zip(money.zip(counts))
+            {
+                *sums.entry(step).or_default() += Figures { revenue, transactions, items_sold, total_discount };
+            }
         }
     }
 
     /// Groups whose sales are all gone have no cell.
     pub fn cells(self, dimension: Dimension) -> Result<Vec<Cell>, sqlx::Error> {
-        let left = self.0.into_iter().filter(|(_, figures)| figures.transactions != 0);
-        left.map(|((step, key), figures)| Ok(Cell { step, group: group(dimension, key)?, figures })).collect()
+        let mut cells = Vec::with_capacity(self.0.values().map(HashMap::len).sum());
+        for (key, steps) in self.0 {
+            let group = group(dimension, key)?;
+            let left = steps.into_iter().filter(|(_, figures)| figures.transactions != 0);
+            cells.extend(left.map(|(step, figures)| Cell { step, group: group.clone(), figures }));
+        }
+        Ok(cells)
     }
 }
 
