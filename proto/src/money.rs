@@ -114,7 +114,8 @@ mod tests {
     #[test]
     fn an_amount_is_read_as_it_was_written() {
         let dollars: Currency = "USD".parse().unwrap();
-        let long = ["9223372036854775807.999999999", "9223372036.854775807", "-9223372036.854775808", "12345678901234567.89"];
+        let long =
+            ["9223372036854775807.999999999", "9223372036.854775807", "-9223372036.854775808", "12345678901234567.89"];
         for text in ["7.25", "0.01", "-1.50", "0", "-0.000000001", "0.5000"].into_iter().chain(long) {
             let amount = text.parse().unwrap();
             assert_eq!(dollars.amount(&dollars.money(amount)), Ok(amount));

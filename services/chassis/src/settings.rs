@@ -67,7 +67,7 @@ pub struct ServerSettings {
 /// What is logged, and how.
 #[derive(Debug, Clone, Args)]
 pub struct LogSettings {
-    /// Log filter in tracing's directive syntax, for example `info,sqlx=warn`.
+    /// Log filter: levels, for all or by module, for example `info,sqlx=warn`.
     #[arg(id = "log_filter", long = "log", env = "TANDEM_LOG", value_name = "FILTER", default_value = "info")]
     pub filter: String,
 

@@ -16,7 +16,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::{EnvFilter, ParseError, Targets};
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
@@ -88,7 +88,10 @@ impl TelemetryGuard {
 /// # Errors
 /// The filter does not parse, the exporter cannot be built, or this is the second call.
 pub fn init(service: &'static str, settings: &LogSettings) -> Result<TelemetryGuard, TelemetryError> {
-    let filter = EnvFilter::try_new(&settings.filter)
+    // By target and level alone: EnvFilter, which knows spans too, looks at each span at each poll of a future in it.
+    let filter = settings
+        .filter
+        .parse::<Targets>()
         .map_err(|source| TelemetryError::Filter { filter: settings.filter.clone(), source })?;
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
     let traces = exporting_provider(service)?;

@@ -1,13 +1,12 @@
--- Figures that the rollups hold, as they are: where a step is a bucket, summing them up takes longer than reading them. One
--- row a key, since a row costs more than the figures in it.
+-- Figures that the rollups hold, as they are: where a step is a bucket, summing them up takes longer than reading them.
 select
+    ($4::integer[])[width_bucket(held.bucket, $5::timestamptz[])] as "step!",
     case when $1::boolean then held.key else '' end as "key!",
-    array_agg(($4::integer[])[width_bucket(held.bucket, $5::timestamptz[])]) as "steps!",
-    array_agg(held.revenue) as "revenue!: Vec<Decimal>",
+    held.revenue as "revenue!",
     -- With one category only, no sale is there twice.
-    array_agg(held.transactions - case when $10::text is null then held.repeats else 0 end) as "transactions!",
-    array_agg(held.items_sold) as "items_sold!",
-    array_agg(held.total_discount) as "total_discount!: Vec<Decimal>"
+    held.transactions - case when $10::text is null then held.repeats else 0 end as "transactions!",
+    held.items_sold as "items_sold!",
+    held.total_discount as "total_discount!"
 from unnest($6::text[], $7::timestamptz[], $8::timestamptz[]) as stretch (grain, start_time, end_time)
 cross join lateral (
     select
@@ -24,4 +23,3 @@ cross join lateral (
         and ($10::text is null or rollup.category = $10)
     offset 0
 ) as held
-group by 1

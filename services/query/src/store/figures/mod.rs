@@ -23,14 +23,14 @@ pub async fn of(connection: &mut PgConnection, question: &FiguresQuestion) -> Re
     {
         // Changes first: tables are locked in the order in which a TRUNCATE locks them.
         if !changed.is_empty() {
-            sums.add(rollups::changed(&mut *connection, question, &by_rollups, &horizon, &changed).await?);
+            rollups::add_changed(&mut sums, &mut *connection, question, &by_rollups, &horizon, &changed).await?;
         }
         rollups::add_held(&mut sums, &mut *connection, &rollup, question.dimension, &by_rollups, &horizon).await?;
         if !by_sales.is_empty() {
-            sums.add(sales::of(connection, question, &by_sales).await?);
+            sales::add(&mut sums, connection, question, &by_sales).await?;
         }
     } else {
-        sums.add(sales::of(connection, question, &question.segments).await?);
+        sales::add(&mut sums, connection, question, &question.segments).await?;
     }
     sums.cells(question.dimension)
 }

@@ -1,11 +1,10 @@
 //! Figures from the rollups, and what has to be added to them.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::row::{Columns, GroupRows, Row, Sums, name};
+use super::row::{Columns, Row, Sums, name};
 use crate::{
     domain::{Dimension, FiguresQuestion, Grain, Rollup, Segment},
     store::fold::Horizon,
@@ -23,9 +22,9 @@ pub async fn add_held(
     let columns = Columns::of(segments);
     let Stretches { grains, starts, ends } = Stretches::of(segments);
     macro_rules! fetch {
-        ($row:ident, $file:literal) => {
+        ($file:literal) => {
             sqlx::query_file_as!(
-                $row,
+                Row,
                 $file,
                 grouped_by != Dimension::All,
                 horizon.generation,
@@ -38,16 +37,14 @@ pub async fn add_held(
                 &rollup.keys,
                 rollup.category,
             )
-            .fetch_all(connection)
-            .await?
+            .fetch(connection)
         };
     }
     if segments.iter().all(is_one_bucket) {
-        sums.add_groups(fetch!(GroupRows, "src/store/figures/each_of_rollups.sql"));
+        sums.add_all(fetch!("src/store/figures/each_of_rollups.sql")).await
     } else {
-        sums.add(fetch!(Row, "src/store/figures/of_rollups.sql"));
+        sums.add_all(fetch!("src/store/figures/of_rollups.sql")).await
     }
-    Ok(())
 }
 
 /// Whether all that the rollups hold of a segment is one row a key.
@@ -92,18 +89,19 @@ const fn grain(grain: Grain) -> &'static str {
     }
 }
 
-/// What sales have become since, less what the rollups hold of them.
-pub async fn changed(
+/// Adds what sales have become since, less what the rollups hold of them.
+pub async fn add_changed(
+    sums: &mut Sums,
     connection: &mut PgConnection,
     question: &FiguresQuestion,
     segments: &[Segment],
     horizon: &Horizon,
     changed: &[Uuid],
-) -> Result<Vec<Row>, sqlx::Error> {
+) -> Result<(), sqlx::Error> {
     let columns = Columns::of(segments);
     let FiguresQuestion { dimension, filter, .. } = question;
     if question.is_of_items() {
-        sqlx::query_file_as!(
+        let rows = sqlx::query_file_as!(
             Row,
             "src/store/figures/changed_of_items.sql",
             name(*dimension),
@@ -116,10 +114,10 @@ pub async fn changed(
             horizon.sweep_id,
             &filter.categories,
         )
-        .fetch_all(connection)
-        .await
+        .fetch(connection);
+        sums.add_all(rows).await
     } else {
-        sqlx::query_file_as!(
+        let rows = sqlx::query_file_as!(
             Row,
             "src/store/figures/changed_of_sales.sql",
             name(*dimension),
@@ -133,7 +131,7 @@ pub async fn changed(
             &filter.store_ids,
             &filter.payment_methods,
         )
-        .fetch_all(connection)
-        .await
+        .fetch(connection);
+        sums.add_all(rows).await
     }
 }

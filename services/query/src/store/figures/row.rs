@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use futures::{Stream, TryStreamExt as _};
 use rust_decimal::Decimal;
 
 use crate::domain::{Cell, Dimension, Figures, Group, Segment};
@@ -18,40 +19,26 @@ pub struct Row {
     pub total_discount: Decimal,
 }
 
-/// All rows of a group as one: each field holds one element a row.
-pub struct GroupRows {
-    pub key: String,
-    pub steps: Vec<i32>,
-    pub revenue: Vec<Decimal>,
-    pub transactions: Vec<i64>,
-    pub items_sold: Vec<i64>,
-    pub total_discount: Vec<Decimal>,
-}
-
 /// Sums of rows of one group and step.
 #[derive(Default)]
 pub struct Sums(HashMap<String, HashMap<i32, Figures>>);
 
 impl Sums {
-    pub fn add(&mut self, rows: Vec<Row>) {
-        for Row { step, key, revenue, transactions, items_sold, total_discount } in rows {
-            let sum = self.0.entry(key).or_default().entry(step).or_default();
-            *sum += Figures { revenue, transactions, items_sold, total_discount };
-        }
+    pub fn add(&mut self, row: Row) {
+        let Row { step, key, revenue, transactions, items_sold, total_discount } = row;
+        let sum = self.0.entry(key).or_default().entry(step).or_default();
+        *sum += Figures { revenue, transactions, items_sold, total_discount };
     }
 
-    pub fn add_groups(&mut self, groups: Vec<GroupRows>) {
-        for group in groups {
-            let sums = self.0.entry(group.key).or_default();
-            sums.reserve(group.steps.len());
-            let money = group.revenue.into_iter().zip(group.total_discount);
-            let counts = group.transactions.into_iter().zip(group.items_sold);
-            for (step, ((revenue, total_discount), (transactions, items_sold))) in
-                group.steps.into_iter().zip(money.zip(counts))
-            {
-                *sums.entry(step).or_default() += Figures { revenue, transactions, items_sold, total_discount };
-            }
+    /// Adds rows as they come, while the database makes the next ones.
+    pub async fn add_all(
+        &mut self,
+        mut rows: impl Stream<Item = Result<Row, sqlx::Error>> + Unpin,
+    ) -> Result<(), sqlx::Error> {
+        while let Some(row) = rows.try_next().await? {
+            self.add(row);
         }
+        Ok(())
     }
 
     /// Groups whose sales are all gone have no cell.

@@ -2,19 +2,20 @@
 
 use sqlx::PgConnection;
 
-use super::row::{Columns, Row, name};
+use super::row::{Columns, Row, Sums, name};
 use crate::domain::{FiguresQuestion, Segment};
 
-/// Figures of these segments, whatever the question.
-pub async fn of(
+/// Adds the figures of these segments, whatever the question.
+pub async fn add(
+    sums: &mut Sums,
     connection: &mut PgConnection,
     question: &FiguresQuestion,
     segments: &[Segment],
-) -> Result<Vec<Row>, sqlx::Error> {
+) -> Result<(), sqlx::Error> {
     let columns = Columns::of(segments);
     let FiguresQuestion { dimension, filter, .. } = question;
     if question.is_of_items() {
-        sqlx::query_file_as!(
+        let rows = sqlx::query_file_as!(
             Row,
             "src/store/figures/of_items.sql",
             name(*dimension),
@@ -25,10 +26,10 @@ pub async fn of(
             &filter.payment_methods,
             &filter.categories,
         )
-        .fetch_all(connection)
-        .await
+        .fetch(connection);
+        sums.add_all(rows).await
     } else {
-        sqlx::query_file_as!(
+        let rows = sqlx::query_file_as!(
             Row,
             "src/store/figures/of_sales.sql",
             name(*dimension),
@@ -38,7 +39,7 @@ pub async fn of(
             &filter.store_ids,
             &filter.payment_methods,
         )
-        .fetch_all(connection)
-        .await
+        .fetch(connection);
+        sums.add_all(rows).await
     }
 }
