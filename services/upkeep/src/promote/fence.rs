@@ -23,7 +23,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 /// A session ends within milliseconds of being told to, unless its machine is in a bad way.
 const SESSIONS_END: Duration = Duration::from_secs(10);
 /// Others than the command service write for so long at most: their callers wait behind us, and so does every command.
-const LOCK_TIMEOUT_MS: u32 = 5_000;
+const LOCK_TIMEOUT_MS: u32 = 3_000;
 
 const FENCING: &str = "locking writers out";
 
