@@ -27,7 +27,7 @@ impl PromoteArgs {
     /// Runs the command and prints what it did.
     pub async fn run(&self, addresses: &Addresses) -> ExitCode {
         match self.carry_out(addresses).await {
-            Some(outcome) => self.end(addresses, outcome),
+            Some(outcome) => self.end(outcome, &left_to_do(addresses)),
             None => self.give_up(addresses).await,
         }
     }
@@ -46,15 +46,23 @@ impl PromoteArgs {
         Some(given_up(addresses, outcome).await)
     }
 
-    /// Prints the outcome, and tells the exit code.
-    pub fn end(&self, addresses: &Addresses, outcome: Result<Promoted, UpkeepError>) -> ExitCode {
+    /// The same without asking.
+    #[must_use]
+    pub fn agreed(&self) -> Self {
+        let operation = Operation { yes: true, ..self.operation.clone() };
+        Self { operation, ..self.clone() }
+    }
+
+    /// Prints the outcome, with what is left to do where the replica was turned, and tells the exit code.
+    pub fn end(&self, outcome: Result<Promoted, UpkeepError>, left_to_do: &str) -> ExitCode {
         let turned = outcome.as_ref().is_ok_and(|done| done.turned);
-        let code = self.operation.end(outcome, |done| told(done, addresses), |done| done.verify.as_ref());
+        let code = self.operation.end(outcome, |done| told(done, left_to_do), |done| done.verify.as_ref());
         // Of a promotion that was cut off behind its COMMIT the comparison was made in the run before.
         if turned { ExitCode::SUCCESS } else { code }
     }
 
-    async fn give_up(&self, addresses: &Addresses) -> ExitCode {
+    /// Lets writers in again, and prints whether.
+    pub async fn give_up(&self, addresses: &Addresses) -> ExitCode {
         let spinner = self.operation.spinner();
         match self.operation.in_time(&spinner, give_up(addresses)).await {
             Ok(lifted) => {
@@ -117,7 +125,7 @@ fn planned(plan: &PromotionPlan) -> String {
     text
 }
 
-fn told(done: &Promoted, addresses: &Addresses) -> String {
+fn told(done: &Promoted, left_to_do: &str) -> String {
     let verify = done.verify.as_ref().map(|verify| format!("{verify}\n")).unwrap_or_default();
     match &done.record {
         None if !done.agreed => "nothing was changed".to_owned(),
@@ -128,7 +136,7 @@ fn told(done: &Promoted, addresses: &Addresses) -> String {
         Some(record) => {
             let times: Vec<String> =
                 done.steps.iter().map(|time| format!("{} {:.1} s", time.step, time.seconds)).collect();
-            format!("{verify}{}\nsteps: {}\n{}", proof(record), times.join(", "), left_to_do(addresses))
+            format!("{verify}{}\nsteps: {}\n{}", proof(record), times.join(", "), left_to_do)
         }
     }
 }
