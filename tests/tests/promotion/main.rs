@@ -5,6 +5,7 @@
 
 mod catalog;
 mod cut_off;
+mod on_this_machine;
 mod under_traffic;
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};

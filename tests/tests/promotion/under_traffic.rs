@@ -197,16 +197,13 @@ async fn a_replica_is_promoted_under_traffic_and_each_sale_is_there_once() {
 
     // A replica follows it, and knows whose token is whose.
     follow(&tandem, new).await;
-    let options = Options {
-        subscription: ReplicaNumber::new(2).unwrap().subscription(),
-        ..Options::default()
-    };
+    let options = Options { subscription: ReplicaNumber::new(2).unwrap().subscription(), ..Options::default() };
     let replica_url = tandem.pair.replica_of(ReplicaNumber::new(2).unwrap()).admin_url();
     let report = check(&new.admin_url(), &replica_url, &options).await.unwrap();
     assert!(report.equal, "{report}");
-    let mut queries =
-        SalesQueryServiceClient::new(channel(tandem.query_address_of(ReplicaNumber::new(2).unwrap())));
-    let new_token = new_commands.create_transaction(create(Uuid::now_v7())).await.unwrap().into_inner().consistency_token;
+    let mut queries = SalesQueryServiceClient::new(channel(tandem.query_address_of(ReplicaNumber::new(2).unwrap())));
+    let new_token =
+        new_commands.create_transaction(create(Uuid::now_v7())).await.unwrap().into_inner().consistency_token;
     let ask = |token: &str| {
         let consistency = request::after(token);
         let ask = GetSummaryRequest { filter: request::in_store(STORE), consistency, ..GetSummaryRequest::default() };

@@ -17,16 +17,8 @@ use crate::places::{create_directory, write_atomically};
 const LEFT_OUT: [&str; 5] =
     ["postmaster.pid", "postmaster.opts", "postgresql.auto.conf", "backup_label", "tablespace_map"];
 /// Directories that a copy has empty. WAL comes at the end; a slot is its reader's, who follows the original.
-const EMPTY: [&str; 8] = [
-    "pg_wal",
-    "pg_replslot",
-    "pg_dynshmem",
-    "pg_notify",
-    "pg_serial",
-    "pg_snapshots",
-    "pg_stat_tmp",
-    "pg_subtrans",
-];
+const EMPTY: [&str; 8] =
+    ["pg_wal", "pg_replslot", "pg_dynshmem", "pg_notify", "pg_serial", "pg_snapshots", "pg_stat_tmp", "pg_subtrans"];
 
 /// Copies the data directory of a running server into that of `to`, which is not there yet. The server goes on; it makes a
 /// checkpoint. Started, the copy recovers to about now: it has the original's identifier and passwords.

@@ -1,6 +1,6 @@
 //! `cargo xtask promote`: what `tandem-migrate promote` does, for the running pair; and all of it on a copy.
 
-mod exchange;
+pub(crate) mod exchange;
 mod rehearsal;
 
 use std::process::ExitCode;

@@ -66,7 +66,11 @@ impl PromoteArgs {
         let spinner = self.operation.spinner();
         match self.operation.in_time(&spinner, give_up(addresses)).await {
             Ok(lifted) => {
-                let text = if lifted { "writers are let in again" } else { "no promotion that can be given up has locked writers out" };
+                let text = if lifted {
+                    "writers are let in again"
+                } else {
+                    "no promotion that can be given up has locked writers out"
+                };
                 match self.operation.output {
                     Output::Text => println!("{text}"),
                     Output::Json => println!("{}", serde_json::json!({ "lifted": lifted })),

@@ -38,14 +38,13 @@ pub(super) enum Fence {
 
 pub(super) async fn look(primary: &mut PgConnection) -> Result<Fence, UpkeepError> {
     let failed = on(Side::Primary, "reading its roles");
-    let (may_login, comment): (bool, Option<String>) = sqlx::query_as(
-        "select rolcanlogin, shobj_description(oid, 'pg_authid') from pg_roles where rolname = $1",
-    )
-    .bind(WRITER)
-    .fetch_optional(&mut *primary)
-    .await
-    .map_err(failed)?
-    .ok_or_else(|| UpkeepError::Unpromotable { why: vec![format!("the primary has no role {WRITER}")] })?;
+    let (may_login, comment): (bool, Option<String>) =
+        sqlx::query_as("select rolcanlogin, shobj_description(oid, 'pg_authid') from pg_roles where rolname = $1")
+            .bind(WRITER)
+            .fetch_optional(&mut *primary)
+            .await
+            .map_err(failed)?
+            .ok_or_else(|| UpkeepError::Unpromotable { why: vec![format!("the primary has no role {WRITER}")] })?;
     if may_login {
         return Ok(Fence::Open);
     }

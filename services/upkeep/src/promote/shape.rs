@@ -53,11 +53,8 @@ impl Shape {
         schema: &str,
         name: &str,
     ) -> Result<Option<Self>, sqlx::Error> {
-        let found: Option<Json<Self>> = sqlx::query_scalar(include_str!("shape.sql"))
-            .bind(schema)
-            .bind(name)
-            .fetch_optional(connection)
-            .await?;
+        let found: Option<Json<Self>> =
+            sqlx::query_scalar(include_str!("shape.sql")).bind(schema).bind(name).fetch_optional(connection).await?;
         Ok(found.map(|Json(shape)| shape))
     }
 

@@ -152,9 +152,10 @@ async fn unfit_migrations(primary: &mut PgConnection) -> Result<Vec<String>, sql
     let missing = known.iter().filter(|migration| !applied.contains(migration)).map(|(version, _)| {
         format!("the primary lacks migration {version}, or has another of this number: run this build's `tandem-command migrate`")
     });
-    let unknown = applied.iter().filter(|(version, _)| !known.iter().any(|(known, _)| known == version)).map(
-        |(version, _)| format!("the primary has migration {version}, which this build does not know: use a newer build"),
-    );
+    let unknown =
+        applied.iter().filter(|(version, _)| !known.iter().any(|(known, _)| known == version)).map(|(version, _)| {
+            format!("the primary has migration {version}, which this build does not know: use a newer build")
+        });
     Ok(missing.chain(unknown).collect())
 }
 
@@ -170,10 +171,11 @@ async fn unfit_tables(sides: &mut Sides, published: &[Published]) -> Result<Vec<
         .filter(|table| !is_ordinary(table))
         .map(|table| format!("{}.{} is published and no ordinary table", table.schema, table.name))
         .collect();
-    let prepared: Vec<String> = sqlx::query_scalar("select gid from pg_prepared_xacts where database = current_database()")
-        .fetch_all(&mut sides.primary)
-        .await
-        .map_err(on_primary)?;
+    let prepared: Vec<String> =
+        sqlx::query_scalar("select gid from pg_prepared_xacts where database = current_database()")
+            .fetch_all(&mut sides.primary)
+            .await
+            .map_err(on_primary)?;
     why.extend(prepared.iter().map(|name| {
         format!("the prepared transaction {name} on the primary may commit at any time: end it (commit prepared)")
     }));
