@@ -14,7 +14,7 @@ use tandem_proto::sales::{
 };
 use tokio::sync::{OnceCell, oneshot};
 use tonic::transport::{Channel, Endpoint};
-use xtask::postgres::{Login, ReplicaNumber, TestOptions, TestPair};
+use xtask::postgres::{Cluster, Login, ReplicaNumber, TestOptions, TestPair};
 
 /// A running pair of services and databases.
 pub struct Tandem {
@@ -47,7 +47,7 @@ impl Tandem {
     /// The command service with further flags, and a query service for each replica, on a migrated pair.
     pub async fn serve(pair: TestPair, command_flags: &[&str]) -> anyhow::Result<Self> {
         let shutdown = Shutdown::new();
-        let command = serve_command(&pair, command_flags, shutdown.clone()).await?;
+        let command = serve_command(&pair, pair.primary(), command_flags, shutdown.clone()).await?;
         let mut queries = Vec::new();
         for (number, _) in pair.replicas() {
             queries.push(serve_query(&pair, number, shutdown.clone()).await?);
@@ -58,7 +58,13 @@ impl Tandem {
     /// A client of one more command service on the same primary.
     pub async fn another_command(&self) -> anyhow::Result<SalesCommandServiceClient<Channel>> {
         let flags = ["--instance-name", "another"];
-        let address = serve_command(&self.pair, &flags, self.shutdown.clone()).await?;
+        let address = serve_command(&self.pair, self.pair.primary(), &flags, self.shutdown.clone()).await?;
+        Ok(SalesCommandServiceClient::new(channel(address)))
+    }
+
+    /// A client of a command service on another of the servers, which has become a primary.
+    pub async fn command_on(&self, primary: &Cluster) -> anyhow::Result<SalesCommandServiceClient<Channel>> {
+        let address = serve_command(&self.pair, primary, &[], self.shutdown.clone()).await?;
         Ok(SalesCommandServiceClient::new(channel(address)))
     }
 
@@ -119,10 +125,15 @@ pub fn channel(address: SocketAddr) -> Channel {
     Endpoint::from_shared(format!("http://{address}")).expect("an address makes a URL").connect_lazy()
 }
 
-async fn serve_command(pair: &TestPair, flags: &[&str], shutdown: Shutdown) -> anyhow::Result<SocketAddr> {
+async fn serve_command(
+    pair: &TestPair,
+    primary: &Cluster,
+    flags: &[&str],
+    shutdown: Shutdown,
+) -> anyhow::Result<SocketAddr> {
     use tandem_command::settings::{Action, Arguments};
 
-    let port = pair.primary().port().to_string();
+    let port = primary.port().to_string();
     let password = pair.passwords().file(Login::Command);
     let password = password.to_str().context("a path of text")?;
     let arguments = ["tandem-command", "serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];

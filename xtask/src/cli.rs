@@ -8,7 +8,7 @@ use tandem_replication::slot_commands::{CdcCommand, SlotsCommand};
 
 use crate::places::RunDirectory;
 use crate::{
-    bench, down, postgres, prepare, psql, reset, seed, slots, status, terminal, test, tidy, up, upkeep, verify,
+    bench, down, postgres, prepare, promote, psql, reset, seed, slots, status, terminal, test, tidy, up, upkeep, verify,
 };
 
 /// Starts, fills, checks and tests a Tandem pair on this machine.
@@ -53,6 +53,11 @@ enum Command {
     /// Changes the shape of a published table on all sides, in the right order, while they are in use.
     #[command(subcommand)]
     Migrate(upkeep::Migrate),
+    /// Turns a replica into the primary, or rehearses that on a copy (--rehearse).
+    ///
+    /// What `tandem-migrate promote` does, for the running pair, which is stopped afterwards: `up` starts it the other way
+    /// round. Exit codes: 0 turned, 1 the databases differ or nobody agreed, 2 could not be done.
+    Promote(promote::PromoteCommand),
     /// Measures against a peer, in turn in one run.
     Bench(bench::Args),
     /// Runs every test of the workspace.
@@ -96,6 +101,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Resync(args) => upkeep::resync(args).await,
         Command::RebuildReplica(args) => upkeep::rebuild(args).await,
         Command::Migrate(migrate) => upkeep::migrate(migrate).await,
+        Command::Promote(args) => promote::run(args).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Test(args) => test::run(args).await,
         Command::Prepare(args) => prepare::run(args).await,

@@ -12,6 +12,7 @@ pub mod places;
 pub mod postgres;
 pub mod prepare;
 pub mod process;
+pub mod promote;
 pub mod psql;
 pub mod reset;
 pub mod running;

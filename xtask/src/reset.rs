@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 
 use crate::down::stop_pair;
 use crate::places::{RunDirectory, remove_if_there};
-use crate::postgres::cluster_directories;
+use crate::postgres::{DEMOTED, cluster_directories};
 use crate::running::UpLock;
 use crate::terminal;
 
@@ -26,7 +26,9 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let directory = RunDirectory::open()?;
     let clusters = cluster_directories(directory.path()).into_iter().map(|(_, path)| path);
     // The passwords go last: data without its passwords is of no use, passwords without data do no harm.
-    let rest = [directory.services(), directory.filling_file(), directory.path().join("passwords")];
+    let of_pair = |name| directory.path().join(name);
+    let rest =
+        [directory.services(), directory.filling_file(), of_pair(DEMOTED), of_pair("promoted"), of_pair("passwords")];
     let everything: Vec<PathBuf> = clusters.chain(rest).collect();
     if !everything.iter().any(|path| path.exists()) && UpLock::holder(&directory.lock_file())?.is_none() {
         terminal::note("nothing to remove");

@@ -103,6 +103,9 @@ impl From<Service> for Instance {
 /// The program beside the services that proves both sides equal.
 const VERIFIER: &str = "tandem-verify";
 
+/// The operator's program, which sees both sides as their administrator.
+const MIGRATOR: &str = "tandem-migrate";
+
 /// Where the services' binaries are.
 #[derive(Debug, Clone)]
 pub struct Binaries {
@@ -124,7 +127,7 @@ impl Binaries {
         for service in Service::BOTH {
             command.args(["--bin", service.binary()]);
         }
-        command.args(["--bin", VERIFIER]);
+        command.args(["--bin", VERIFIER, "--bin", MIGRATOR]);
         if !io::stderr().is_terminal() {
             command.arg("--quiet");
         }
@@ -157,6 +160,11 @@ impl Binaries {
     /// The verifier's binary.
     pub fn verifier(&self) -> PathBuf {
         self.directory.join(VERIFIER)
+    }
+
+    /// The binary that changes shapes and promotes.
+    pub fn migrator(&self) -> PathBuf {
+        self.directory.join(MIGRATOR)
     }
 
     /// One service's binary.

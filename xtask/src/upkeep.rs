@@ -10,7 +10,7 @@ use crate::running::RunState;
 
 /// Which replica of the running pair.
 #[derive(Debug, Args)]
-struct Which {
+pub(crate) struct Which {
     /// The replica, counted from 1.
     #[arg(long, value_name = "N", default_value_t = 1,
         value_parser = clap::value_parser!(u8).range(1..=i64::from(ReplicaNumber::MOST)))]
@@ -18,9 +18,13 @@ struct Which {
 }
 
 impl Which {
-    fn addresses(&self) -> anyhow::Result<Addresses> {
+    pub(crate) fn number(&self) -> anyhow::Result<ReplicaNumber> {
+        ReplicaNumber::new(self.replica)
+    }
+
+    pub(crate) fn addresses(&self) -> anyhow::Result<Addresses> {
         let state = RunState::load()?;
-        let number = ReplicaNumber::new(self.replica)?;
+        let number = self.number()?;
         Ok(Addresses {
             primary_url: state.primary.admin_url.clone(),
             replica_url: state.replica_of(number)?.server.admin_url,

@@ -56,7 +56,7 @@ pub enum UpkeepError {
         what: &'static str,
     },
     /// Another process is at work on one of the databases.
-    #[error("another heal, resync, rebuild-replica or migrate is at work on this pair: wait for it")]
+    #[error("another heal, resync, rebuild-replica, migrate or promote is at work on this pair: wait for it")]
     Busy,
     /// A row was to be moved that is not there any more as it was shown.
     #[error("row {key} of {table} has changed since it was looked at: run this again")]
@@ -89,6 +89,36 @@ pub enum UpkeepError {
     Drifted {
         /// Each a sentence.
         drift: Vec<String>,
+    },
+    /// The replica can't take the primary's place.
+    #[error("the replica can't be promoted, and nothing was changed: {}", why.join("; "))]
+    Unpromotable {
+        /// Each a sentence.
+        why: Vec<String>,
+    },
+    /// The old primary's writers are locked out, and not by a promotion that can go on.
+    #[error(
+        "role {role} may not log in on the primary, and no promotion to this replica has locked it out: if it is to write \
+         (alter role {role} login), run this again"
+    )]
+    FencedByOthers {
+        /// Whose role.
+        role: &'static str,
+    },
+    /// Somebody writes to the old primary and does not end.
+    #[error(
+        "somebody writes to the primary and does not come to an end: end that session (pg_stat_activity) and run this again"
+    )]
+    StillWriting,
+    /// A promotion was cut off, and whether there is a way back could not be found out.
+    #[error(
+        "{outcome}. Writers may still be locked out ({source}): run this again to go on, or with --give-up to let them in"
+    )]
+    StillFenced {
+        /// What went wrong first.
+        outcome: String,
+        /// What went wrong then.
+        source: Box<UpkeepError>,
     },
     /// What is to change can't be read.
     #[error("{} can't be read", path.display())]

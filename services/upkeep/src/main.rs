@@ -1,14 +1,15 @@
-//! `tandem-migrate`: changes the shape of published tables on a primary and its replicas, while they are in use.
+//! `tandem-migrate`: changes the shape of published tables on a primary and its replicas, and which of them is the primary.
 
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use tandem_replication::SUBSCRIPTION;
-use tandem_upkeep::{ApplyArgs, FAILED, PairAddresses, PlanArgs, ReplicaAddress};
+use tandem_upkeep::{Addresses, ApplyArgs, FAILED, PairAddresses, PlanArgs, PromoteArgs, ReplicaAddress};
 
-/// A column of a published table comes or goes, on both sides in the right order, under load.
+/// A column of a published table comes or goes, on both sides in the right order, under load; a replica takes its primary's
+/// place.
 ///
-/// It comes on the replicas first, then on the primary, then it is published; it goes in the reverse order. Old rows are
+/// A column comes on the replicas first, then on the primary, then it is published; it goes in the reverse order. Old rows are
 /// filled a few at a time. Which steps are done is read from the databases: run again after it was cut off, it goes on.
 #[derive(Debug, Parser)]
 #[command(name = "tandem-migrate", version, arg_required_else_help = true, after_help = AFTER_HELP)]
@@ -44,6 +45,17 @@ enum Action {
         #[command(flatten)]
         apply: ApplyArgs,
     },
+    /// Turn a replica into the primary: lock writers out, wait until the replica has everything, prove it, turn it.
+    ///
+    /// Shows what it will do, and asks. Nothing that was acknowledged is lost; a retry with its request id is answered as before.
+    /// Cut off at any moment it goes on when it is run again, or is given up with --give-up. Exit codes: 0 the replica is the
+    /// primary, 1 the databases differ or nobody agreed, 2 could not be done.
+    Promote {
+        #[command(flatten)]
+        pair: Pair,
+        #[command(flatten)]
+        promote: PromoteArgs,
+    },
 }
 
 /// Where the databases are.
@@ -74,6 +86,17 @@ impl Pair {
         let replicas = replicas.map(|(url, subscription)| ReplicaAddress { url, subscription }).collect();
         Ok(PairAddresses { primary_url: self.primary_url, replicas })
     }
+
+    /// The one replica that was named.
+    fn only(self) -> Result<Addresses, String> {
+        let PairAddresses { primary_url, mut replicas } = self.addresses()?;
+        match (replicas.pop(), replicas.is_empty()) {
+            (Some(ReplicaAddress { url, subscription }), true) => {
+                Ok(Addresses { primary_url, replica_url: url, subscription })
+            }
+            _ => Err("name the one replica that is to be the primary".to_owned()),
+        }
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -85,6 +108,10 @@ async fn main() -> ExitCode {
         },
         Action::Apply { pair, apply } => match pair.addresses() {
             Ok(addresses) => Ok(apply.run(&addresses).await),
+            Err(error) => Err(error),
+        },
+        Action::Promote { pair, promote } => match pair.only() {
+            Ok(addresses) => Ok(promote.run(&addresses).await),
             Err(error) => Err(error),
         },
     };

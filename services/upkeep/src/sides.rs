@@ -51,6 +51,14 @@ pub enum Step {
     Changing(String),
     /// A new column is filled in old rows; how many were.
     Filling(String, u64),
+    /// Writers are locked out.
+    Fencing,
+    /// The replica becomes the primary; what is under way.
+    Turning(String),
+    /// Rows that no replica has are copied; how many were.
+    Carrying(String, u64),
+    /// The old primary lets nobody in who writes or follows it.
+    Demoting,
     /// Both databases are compared.
     Verifying(String),
 }
@@ -70,6 +78,10 @@ impl fmt::Display for Step {
             Self::SwitchingOn => f.write_str("switching the stream on"),
             Self::Changing(what) => f.write_str(what),
             Self::Filling(table, rows) => write!(f, "filling {table}, {rows} rows so far"),
+            Self::Fencing => f.write_str("locking writers out"),
+            Self::Turning(what) => write!(f, "turning the replica into the primary: {what}"),
+            Self::Carrying(table, rows) => write!(f, "carrying {table} over, {rows} rows so far"),
+            Self::Demoting => f.write_str("taking the slots of the old primary away"),
             Self::Verifying(what) => write!(f, "verifying: {what}"),
         }
     }

@@ -83,7 +83,8 @@ async fn killed_at_each_step<T, F: Future<Output = Result<T, UpkeepError>>>(
         let (cutting, meeting) = (Arc::clone(&cut), Arc::clone(&met));
         let observe = Box::new(move |step: &Step| {
             let name = match step {
-                Step::Changing(what) => what.clone(),
+                Step::Changing(what) | Step::Turning(what) => what.clone(),
+                Step::Carrying(table, _) => table.clone(),
                 other => format!("{:?}", discriminant(other)),
             };
             if meeting.lock().unwrap().insert(name) {

@@ -71,6 +71,11 @@ impl Cluster {
         self.spec.name
     }
 
+    /// Who runs it.
+    pub fn user(&self) -> &ServerUser {
+        &self.spec.user
+    }
+
     /// TCP port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.spec.port

@@ -2,11 +2,13 @@
 
 mod cluster;
 mod configuration;
+mod copy;
 mod fetch;
 mod leash;
 mod locate;
 mod pair;
 mod passwords;
+mod rehearsal;
 mod replica_number;
 mod server_user;
 mod stop;
@@ -14,10 +16,12 @@ mod subscription;
 mod test_pair;
 
 pub use cluster::{ADMIN_ROLE, Cluster, ClusterSpec, DATABASE, tail};
+pub use copy::copy_running;
 pub use fetch::{FetchError, fetch};
 pub use locate::{Installation, LocateError, OLDEST_MAJOR, Version, locate};
-pub use pair::{Pair, PairSpec, cluster_directories, replicas_on_disk};
+pub use pair::{DEMOTED, Pair, PairSpec, cluster_directories, replicas_on_disk};
 pub use passwords::{Login, Passwords};
+pub use rehearsal::Rehearsal;
 pub use replica_number::ReplicaNumber;
 pub use server_user::ServerUser;
 pub use stop::{Mode, postmaster, stop};

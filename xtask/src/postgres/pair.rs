@@ -42,6 +42,9 @@ pub struct Pair {
     passwords: Passwords,
 }
 
+/// The directory of a primary whose replica has taken its place: kept, and never started.
+pub const DEMOTED: &str = "demoted";
+
 /// The directories of the clusters below a pair's directory, the primary's first; those of replicas that were never
 /// made are among them.
 pub fn cluster_directories(directory: &Path) -> Vec<(&'static str, PathBuf)> {

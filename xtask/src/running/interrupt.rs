@@ -44,6 +44,11 @@ impl Interrupt {
         self.token.run_until_cancelled(step).await.ok_or(Interrupted)
     }
 
+    /// Cancelled once somebody has asked to stop: for work that can't be dropped.
+    pub fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+
     /// Returns once somebody has asked to stop.
     pub async fn asked(&self) {
         self.token.cancelled().await;

@@ -16,6 +16,7 @@ use crate::cli::PostgresArgs;
 use crate::log_excerpt::Logged;
 use crate::places::RunDirectory;
 use crate::postgres::{Cluster, ReplicaNumber};
+use crate::promote::exchange;
 use crate::running::{Interrupt, Interrupted, PortArgs, Ports, RunState, ServiceProcess, UpLock, halt};
 use crate::terminal;
 
@@ -74,10 +75,11 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let who = holder.map_or_else(String::new, |pid| format!(" (process {})", pid.as_raw_pid()));
         bail!("another `cargo xtask up`{who} is at work on this pair: wait for it, or stop it with `cargo xtask down`");
     }
-    let count = replicas::wanted(args.replicas, directory.path())?;
-    let ports = Ports::new(&args.ports, count)?;
     let interrupt = Interrupt::listen()?;
     let left_over = halt(&directory).await?;
+    exchange::finish(directory.path())?;
+    let count = replicas::wanted(args.replicas, directory.path())?;
+    let ports = Ports::new(&args.ports, count)?;
     if !left_over.is_empty() {
         terminal::note(&format!("stopped what an earlier run had left behind: {}", left_over.join(", ")));
     }

@@ -138,6 +138,8 @@ fn class_of(sqlstate: Option<&str>) -> Class {
         Some("57P01" | "57P02" | "57P03") => Class::Away,
         // too_many_connections: as good as away, and over as soon as somebody leaves.
         Some("53300") => Class::Away,
+        // invalid_authorization_specification: the role may not log in, as while a replica takes the primary's place.
+        Some("28000") => Class::Away,
         // query_canceled is what statement_timeout reports; 25P04 is transaction_timeout.
         Some("57014" | "25P04") => Class::TimedOut,
         // disk_full, out_of_memory.
@@ -202,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_server_that_goes_comes_or_is_full_is_unavailable() {
-        for code in ["57P01", "57P02", "57P03", "08000", "08006", "53300"] {
+        for code in ["57P01", "57P02", "57P03", "08000", "08006", "28000", "53300"] {
             let error = DatabaseError::from(reported(code));
             assert!(matches!(error, DatabaseError::Unavailable { .. }), "{code}");
         }

@@ -4,9 +4,11 @@
 mod healing;
 mod migrating;
 mod operation;
+mod promoting;
 mod rebuilding;
 
 pub use healing::HealArgs;
 pub use migrating::{ApplyArgs, PlanArgs};
 pub use operation::{FAILED, Operation, Output};
+pub use promoting::PromoteArgs;
 pub use rebuilding::{RebuildArgs, ResyncArgs};
