@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tandem_chassis::shutdown::Shutdown;
+
 /// Between fences. Long enough that rows which were written a moment ago are at rest, short enough that nobody waits.
 const INTERVAL: Duration = Duration::from_millis(250);
 
@@ -35,6 +37,8 @@ pub struct Options {
     pub batch_id: Option<String>,
     /// Compares about so many rows of each table instead of all.
     pub sample: Option<u64>,
+    /// Ends the check when it is triggered, in [`CheckError::Stopped`](crate::CheckError::Stopped), with nothing left behind.
+    pub stop: Shutdown,
 }
 
 impl Default for Options {
@@ -51,6 +55,7 @@ impl Default for Options {
             differences: DIFFERENCES,
             batch_id: None,
             sample: None,
+            stop: Shutdown::new(),
         }
     }
 }

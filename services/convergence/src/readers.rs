@@ -32,7 +32,7 @@ pub(crate) struct Reader {
 }
 
 impl Readers {
-    pub(crate) async fn connect(side: Side, url: &str, count: u8, deadline: Deadline) -> Result<Self, CheckError> {
+    pub(crate) async fn connect(side: Side, url: &str, count: u8, deadline: &Deadline) -> Result<Self, CheckError> {
         let mut all = Vec::new();
         for _ in 0..count.max(1) {
             all.push(Reader { database: Database::connect(side, url, deadline).await? });

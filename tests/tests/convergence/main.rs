@@ -3,6 +3,7 @@
 
 mod faults;
 mod program;
+mod schedule;
 
 use std::time::Duration;
 
