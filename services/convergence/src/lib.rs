@@ -45,6 +45,7 @@ mod readers;
 mod repair;
 mod report;
 mod rollups;
+mod row_hash;
 mod sales;
 mod sample;
 mod scan;

@@ -105,13 +105,23 @@ impl Reader {
     }
 
     pub(crate) async fn sums(&mut self, table: &PublishedTable, rows: Rows<'_>) -> Result<Sums, CheckError> {
+        Ok(self.sums_and_log(table, rows).await?.0)
+    }
+
+    /// Also how many bytes of log the server had written by then.
+    pub(crate) async fn sums_and_log(
+        &mut self,
+        table: &PublishedTable,
+        rows: Rows<'_>,
+    ) -> Result<(Sums, u64), CheckError> {
         let statement = statement::sums(table, self.side(), rows);
         let doing = format!("reading {}", table.name);
         self.database
             .ask_one(&doing, statement.query(), |row| {
                 let hash: String = row.try_get("hash")?;
                 let hash = hash.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-                Ok(Sums { rows: row.try_get("rows")?, hash })
+                let log: i64 = row.try_get("log")?;
+                Ok((Sums { rows: row.try_get("rows")?, hash }, log.unsigned_abs()))
             })
             .await
     }
