@@ -38,6 +38,7 @@ pub mod leftover;
 mod mutants;
 mod mutation;
 mod options;
+mod pace;
 mod pending;
 mod phase;
 mod published;

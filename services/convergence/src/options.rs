@@ -11,6 +11,10 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// costs to send one.
 const RANGE_SIZE: u32 = 1_000;
 
+/// Times as long as a reader reads it rests, where somebody writes: those keep nine tenths of their rate on two cores that
+/// they use up.
+const REST: f64 = 1.5;
+
 /// Differences that are listed of each table. Who has more of them needs another remedy than a list.
 const DIFFERENCES: usize = 1_000;
 
@@ -31,6 +35,8 @@ pub struct Options {
     pub range_size: u32,
     /// How many connections read each side at once.
     pub parallel: u8,
+    /// Where somebody writes meanwhile, each reader rests so many times as long as it has read.
+    pub rest: f64,
     /// How many differences of each table are listed; a search that finds more stops, and says so.
     pub differences: usize,
     /// Compares only the sales of this batch, with their items, and no other table.
@@ -52,6 +58,7 @@ impl Default for Options {
             rollups: true,
             range_size: RANGE_SIZE,
             parallel: 1,
+            rest: REST,
             differences: DIFFERENCES,
             batch_id: None,
             sample: None,
