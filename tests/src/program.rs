@@ -33,7 +33,7 @@ const OF_THE_CALLER: [&str; 4] =
 pub struct Program {
     child: Child,
     log: watch::Receiver<Vec<String>>,
-    /// Where it answers gRPC.
+    /// Where it answers gRPC, if it does.
     pub grpc: SocketAddr,
     /// Where it answers Prometheus.
     pub metrics: SocketAddr,
@@ -67,6 +67,20 @@ fn command_to(name: &str, binary: &Path, pair: &TestPair, service: Service, furt
     command
 }
 
+/// The command that verifies `pair` again and again.
+pub async fn verifier(pair: &TestPair, every: &str, timeout_seconds: u32) -> anyhow::Result<Command> {
+    let mut command = std::process::Command::new(Binaries::from_environment().await?.verifier());
+    for name in OF_THE_CALLER {
+        command.env_remove(name);
+    }
+    command.args(["--every", every, "--timeout", &timeout_seconds.to_string(), "--metrics-listen", "127.0.0.1:0"]);
+    command.env("TANDEM_VERIFY_PRIMARY_URL", pair.primary().admin_url());
+    command.env("TANDEM_VERIFY_REPLICA_URL", pair.replica().admin_url()).stdin(Stdio::null());
+    let mut command = Command::from(command);
+    command.kill_on_drop(true);
+    Ok(command)
+}
+
 /// Runs a command that should end by itself.
 pub async fn run_to_end(mut command: Command) -> anyhow::Result<Output> {
     timeout(PATIENCE, command.output()).await.context("the program does not end")?.context("the program can't be run")
@@ -91,9 +105,9 @@ impl Program {
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut program = Self { child, log, grpc: unknown, metrics: unknown };
         let listening = program.line(|line| line["message"] == "listening").await?;
-        let address =
-            |name: &str| listening[name].as_str().context("an address is logged")?.parse().context(name.to_owned());
-        (program.grpc, program.metrics) = (address("grpc")?, address("metrics")?);
+        let address = |name: &str| listening[name].as_str().map(|told| told.parse().context(name.to_owned()));
+        program.grpc = address("grpc").transpose()?.unwrap_or(unknown);
+        program.metrics = address("metrics").context("an address is logged")??;
         Ok(program)
     }
 

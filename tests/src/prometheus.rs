@@ -50,13 +50,17 @@ pub fn check_rules(rules: &Path) -> anyhow::Result<String> {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes `target` as the job `tandem-query`, and waits until it has.
-    pub async fn start(rules: &str, target: SocketAddr) -> anyhow::Result<Self> {
+    /// Starts one that scrapes each target as the job of this name, and waits until it has.
+    pub async fn start(rules: &str, targets: &[(&str, SocketAddr)]) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("tandem-prometheus-").tempdir()?;
+        let job = |(name, target): &(&str, SocketAddr)| {
+            format!("{{job_name: {name}, static_configs: [{{targets: ['{target}']}}]}}")
+        };
+        let jobs = targets.iter().map(job).collect::<Vec<_>>().join(", ");
         let configuration = format!(
             "global: {{scrape_interval: {INTERVAL}, scrape_timeout: {INTERVAL}, evaluation_interval: {INTERVAL}}}\n\
              rule_files: [rules.yaml]\n\
-             scrape_configs: [{{job_name: tandem-query, static_configs: [{{targets: ['{target}']}}]}}]\n"
+             scrape_configs: [{jobs}]\n"
         );
         std::fs::write(directory.path().join("prometheus.yaml"), configuration)?;
         std::fs::write(directory.path().join("rules.yaml"), rules)?;
@@ -68,7 +72,7 @@ impl Prometheus {
         let mut command = tokio::process::Command::from(command);
         let child = command.kill_on_drop(true).spawn().context("prometheus can't be run")?;
         let started = Self { _child: child, _directory: directory, address };
-        started.until_it_has_scraped().await?;
+        started.until_it_has_scraped(targets.len()).await?;
         Ok(started)
     }
 
@@ -97,15 +101,15 @@ impl Prometheus {
         }
     }
 
-    async fn until_it_has_scraped(&self) -> anyhow::Result<()> {
+    async fn until_it_has_scraped(&self, targets: usize) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             // Until it listens there is no answer.
             let answer = self.get("/api/v1/query?query=up%20%3D%3D%201").await.unwrap_or_default();
-            if answer["data"]["result"].as_array().is_some_and(|found| !found.is_empty()) {
+            if answer["data"]["result"].as_array().is_some_and(|found| found.len() == targets) {
                 return Ok(());
             }
-            ensure!(Instant::now() < deadline, "waited in vain until Prometheus has scraped the service");
+            ensure!(Instant::now() < deadline, "waited in vain until Prometheus has scraped every target");
             sleep(BETWEEN_LOOKS).await;
         }
     }

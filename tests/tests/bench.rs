@@ -195,6 +195,21 @@ async fn a_backlog_and_the_lag_are_measured_and_reported_in_the_documented_shape
 }
 
 #[tokio::test]
+async fn a_verifier_finds_what_was_spoilt_before_it_is_measured_and_is_reported_in_the_documented_shape() {
+    let directory = tempfile::tempdir().unwrap();
+    let svg = directory.path().join("milliseconds.svg");
+    let mut command = bench_of("verify");
+    command.args(["--sales", "2000", "--rounds", "1", "--seconds", "1", "--callers", "8"]);
+    let (code, report) = told(command, &svg).await;
+    assert_eq!(code, Some(0), "{report}");
+    let rows = rows_of(&report);
+    assert_eq!(rows.keys().copied().collect::<Vec<_>>(), ["V1", "V2", "V3"]);
+    assert!(rows["V1"]["detail"]["further"]["rows"].as_u64().unwrap() >= 8_000, "{}", rows["V1"]);
+    assert!(rows["V3"]["detail"]["further"]["checks"].as_u64().unwrap() > 0, "{}", rows["V3"]);
+    assert!(fs::read_to_string(svg).unwrap().starts_with("<svg"));
+}
+
+#[tokio::test]
 async fn a_load_that_is_refused_voids_the_lag() {
     let directory = tempfile::tempdir().unwrap();
     let svg = directory.path().join("backlog.svg");

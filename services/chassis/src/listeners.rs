@@ -28,7 +28,7 @@ impl Listeners {
     /// # Errors
     /// An address is taken or not this machine's.
     pub async fn bind(grpc: SocketAddr, metrics: SocketAddr) -> Result<Self, ListenError> {
-        Ok(Self { grpc: bind(grpc, "gRPC").await?, metrics: bind(metrics, "metrics").await? })
+        Ok(Self { grpc: bind(grpc, "gRPC").await?, metrics: metrics_alone(metrics).await? })
     }
 
     /// The addresses for gRPC and for metrics, with the ports that were taken.
@@ -38,6 +38,14 @@ impl Listeners {
     pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
         Ok((self.grpc.local_addr()?, self.metrics.local_addr()?))
     }
+}
+
+/// Listens for Prometheus, in a process that answers no gRPC; port 0 takes any free one.
+///
+/// # Errors
+/// The address is taken or not this machine's.
+pub async fn metrics_alone(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    bind(address, "metrics").await
 }
 
 async fn bind(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, ListenError> {

@@ -19,7 +19,7 @@ const NUDGE_INTERVAL: Duration = Duration::from_millis(500);
 
 async fn subscription(replica: &mut Database, name: &str) -> Result<Subscription, CheckError> {
     const DOING: &str = "reading the subscription";
-    let (failed, deadline) = (replica.failed(DOING), replica.deadline);
+    let (failed, deadline) = (replica.failed(DOING), replica.deadline.clone());
     let reading = async { Subscription::find(&mut replica.connection, name).await.map_err(failed) };
     let found = deadline.bound(|| DOING.to_owned(), reading).await?;
     found.ok_or_else(|| CheckError::NotSubscribed { subscription: name.to_owned() })

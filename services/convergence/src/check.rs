@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::future::{Either, select};
+use tandem_chassis::shutdown::Shutdown;
 use tokio::time::{Instant, timeout};
 
 use crate::batch;
@@ -50,9 +51,9 @@ pub async fn check_observed(
     observe: impl Fn(&Phase) + Sync,
 ) -> Result<Report, CheckError> {
     let started = Instant::now();
-    let deadline = Deadline::after(options.timeout);
+    let deadline = Deadline::after(options.timeout, options.stop.clone());
     let observe: Observe<'_> = &observe;
-    let prepared = Prepared::connect(primary_url, replica_url, options, deadline, observe).await?;
+    let prepared = Prepared::connect(primary_url, replica_url, options, &deadline, observe).await?;
     let Prepared { mut primary, mut replica, tables, leftovers } = prepared;
     let wanted = Course::wanted(options, &tables)?;
     let sales = match &options.batch_id {
@@ -64,12 +65,12 @@ pub async fn check_observed(
     let mut course = Course::new(options, &tables, wanted, sales);
     let run = async {
         // A connection of its own, since the replica's first one compares rollups in the end.
-        let watching = Database::connect(Side::Replica, replica_url, deadline).await?;
+        let watching = Database::connect(Side::Replica, replica_url, &deadline).await?;
         let mut fences =
             Fences::prepare(primary, watching, &options.publication, &options.subscription, &tables).await?;
         let mut sides = Sides {
-            primary: Readers::connect(Side::Primary, primary_url, options.parallel, deadline).await?,
-            replica: Readers::connect(Side::Replica, replica_url, options.parallel, deadline).await?,
+            primary: Readers::connect(Side::Primary, primary_url, options.parallel, &deadline).await?,
+            replica: Readers::connect(Side::Replica, replica_url, options.parallel, &deadline).await?,
         };
         let result = course.run(&mut fences, &mut sides, observe).await;
         course.note(&fences);
@@ -98,7 +99,7 @@ impl Prepared {
         primary_url: &str,
         replica_url: &str,
         options: &Options,
-        deadline: Deadline,
+        deadline: &Deadline,
         observe: Observe<'_>,
     ) -> Result<Self, CheckError> {
         observe(&Phase::Preparing);
@@ -134,8 +135,9 @@ pub(crate) async fn guarded<T>(
 /// statement is noticed by the server only after a second.
 pub(crate) async fn clean_up(primary_url: &str, slot_pid: i32) {
     let ending = async {
-        let deadline = Deadline::after(CLEAN_UP_LIMIT);
-        let mut primary = Database::connect(Side::Primary, primary_url, deadline).await?;
+        // Also of a check that was stopped.
+        let deadline = Deadline::after(CLEAN_UP_LIMIT, Shutdown::new());
+        let mut primary = Database::connect(Side::Primary, primary_url, &deadline).await?;
         let query = sqlx::query("select pg_terminate_backend($1, 3000)").bind(slot_pid);
         primary.ask("ending the session of the slot", query, |_| Ok(())).await
     };
@@ -151,6 +153,5 @@ async fn compare_rollups(
     if !options.rollups || options.batch_id.is_some() {
         return Ok(None);
     }
-    let deadline = replica.deadline;
-    rollups::compare(replica, deadline, |day| observe(&Phase::ReadingRollups(day))).await
+    rollups::compare(replica, |day| observe(&Phase::ReadingRollups(day))).await
 }

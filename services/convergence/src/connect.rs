@@ -8,6 +8,7 @@ use futures::TryStreamExt;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres};
+use tandem_chassis::shutdown::Shutdown;
 use tokio::time::Instant;
 
 use crate::error::{CheckError, Side};
@@ -35,32 +36,37 @@ const SESSION: [(&str, &str); 13] = [
     ("synchronous_commit", "local"),
 ];
 
-/// The end of the time that the caller allowed.
-#[derive(Debug, Clone, Copy)]
+/// The end of the time that the caller allowed, or of his patience.
+#[derive(Debug, Clone)]
 pub(crate) struct Deadline {
     timeout: Duration,
     at: Instant,
+    stop: Shutdown,
 }
 
 impl Deadline {
-    pub(crate) fn after(timeout: Duration) -> Self {
-        Self { timeout, at: Instant::now() + timeout }
+    pub(crate) fn after(timeout: Duration, stop: Shutdown) -> Self {
+        Self { timeout, at: Instant::now() + timeout, stop }
     }
 
-    /// Waits for `future`, and at most until the deadline.
+    /// Waits for `future`, and at most until the deadline or until the caller stops it.
     pub(crate) async fn bound<T>(
-        self,
+        &self,
         doing: impl FnOnce() -> String,
         future: impl Future<Output = Result<T, CheckError>>,
     ) -> Result<T, CheckError> {
-        match tokio::time::timeout_at(self.at, future).await {
-            Ok(result) => result,
-            Err(_) => Err(CheckError::TimedOut { timeout: self.timeout, doing: doing() }),
+        tokio::select! {
+            biased;
+            () = self.stop.triggered() => Err(CheckError::Stopped { doing: doing() }),
+            bounded = tokio::time::timeout_at(self.at, future) => match bounded {
+                Ok(result) => result,
+                Err(_) => Err(CheckError::TimedOut { timeout: self.timeout, doing: doing() }),
+            },
         }
     }
 
     /// Rests, and ends in [`CheckError::TimedOut`] at the deadline.
-    pub(crate) async fn pause(self, pause: Duration, doing: &str) -> Result<(), CheckError> {
+    pub(crate) async fn pause(&self, pause: Duration, doing: &str) -> Result<(), CheckError> {
         let pausing = async {
             tokio::time::sleep(pause).await;
             Ok(())
@@ -80,7 +86,7 @@ pub(crate) struct Database {
 
 impl Database {
     /// Connects with `default_transaction_read_only`, so that the check can't write to a table by mistake.
-    pub(crate) async fn connect(side: Side, url: &str, deadline: Deadline) -> Result<Self, CheckError> {
+    pub(crate) async fn connect(side: Side, url: &str, deadline: &Deadline) -> Result<Self, CheckError> {
         Self::open(side, url, deadline, &[("default_transaction_read_only", "on")]).await
     }
 
@@ -88,7 +94,7 @@ impl Database {
     pub(crate) async fn open(
         side: Side,
         url: &str,
-        deadline: Deadline,
+        deadline: &Deadline,
         further: &[(&str, &str)],
     ) -> Result<Self, CheckError> {
         // The server gives up with us: a dropped connection alone leaves the statement running.
@@ -107,7 +113,7 @@ impl Database {
                 .fetch_one(&mut connection)
                 .await
                 .map_err(|source| CheckError::Connect { side, source })?;
-            Ok(Self { side, connection, deadline, pid })
+            Ok(Self { side, connection, deadline: deadline.clone(), pid })
         };
         deadline.bound(|| format!("connecting to the {side}"), connecting).await
     }

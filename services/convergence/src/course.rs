@@ -140,7 +140,7 @@ impl<'a> Course<'a> {
             }
             return Ok(known);
         }
-        let raw = scan::whole(sides, self.tables, &self.wanted, observe).await?;
+        let raw = scan::whole(sides, self.tables, &self.wanted, self.options.rest, observe).await?;
         let mut known = Vec::new();
         for (number, (table, mut both)) in self.tables.iter().zip(raw).enumerate() {
             let set_aside = touched.of(number);

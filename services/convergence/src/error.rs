@@ -249,6 +249,13 @@ pub enum CheckError {
         doing: String,
     },
 
+    /// Whoever asked does not wait any longer.
+    #[error("stopped while {doing}")]
+    Stopped {
+        /// What was under way.
+        doing: String,
+    },
+
     /// Rows that differ, or were written in every fence, so that nothing can be said of them.
     #[error(
         "{rows} rows of {} were written in each of {fences} fences in {timeout:?}, so that nothing can be said of them: \

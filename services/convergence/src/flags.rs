@@ -27,6 +27,10 @@ pub struct Flags {
         value_parser = clap::value_parser!(u8).range(1..=16))]
     pub parallel: u8,
 
+    /// Where somebody writes meanwhile, rest so many times as long as was read; 0 reads as fast as it can.
+    #[arg(long, value_name = "TIMES", default_value_t = Options::default().rest, value_parser = times)]
+    pub rest: f64,
+
     /// List so many differences of each table at most; the search in a table ends with them.
     #[arg(long, value_name = "ROWS", default_value_t = Options::default().differences)]
     pub differences: usize,
@@ -71,6 +75,11 @@ fn seconds(text: &str) -> Result<f64, String> {
     if (0.0..=86_400.0).contains(&seconds) { Ok(seconds) } else { Err("from 0 to 86400 seconds".to_owned()) }
 }
 
+fn times(text: &str) -> Result<f64, String> {
+    let times: f64 = text.parse().map_err(|_| format!("{text} is no number"))?;
+    if (0.0..=100.0).contains(&times) { Ok(times) } else { Err("from 0 to 100 times".to_owned()) }
+}
+
 impl Flags {
     /// As the library takes them.
     #[must_use]
@@ -81,6 +90,7 @@ impl Flags {
             rollups: !self.skip_rollups && self.sample.is_none(),
             range_size: self.range_size,
             parallel: self.parallel,
+            rest: self.rest,
             differences: self.differences,
             batch_id: self.batch_id.clone(),
             sample: self.sample,

@@ -5,16 +5,16 @@ use sqlx::Row;
 use crate::connect::Database;
 use crate::error::CheckError;
 
-/// One row with a value of every kind of column that is published, hashed as the fingerprints are.
-/// The function is not promised to stay the same between major versions, and differs with the
-/// byte order of the machine.
+/// A value of every kind of column that is published, hashed as rows are. The functions are not promised to stay the same
+/// between major versions, and differ with the byte order of the machine.
 const TEST_VECTOR: &str = "
     select hash_record_extended(
                row(1::smallint, -2::integer, 3::bigint, 4.50::numeric(12,2), 'caf\u{e9}'::text, true, null::text,
                    '16/B374D848'::pg_lsn, '01890a5d-ac96-774b-bcce-b302099a8057'::uuid,
                    timestamptz '2024-02-29 12:34:56.789012+00', date '2024-02-29', '\\x00ff'::bytea,
                    '{\"a\": [1, null]}'::jsonb),
-               0)::text as hash,
+               hashint2extended(1::smallint, hashint8extended(-3, hashtextextended('caf\u{e9}' collate \"C\",
+                   timestamp_hash_extended(timestamptz '2024-02-29 12:34:56.789012+00'::timestamp, 7)))))::text as hash,
            current_setting('server_version') as version,
            (select system_identifier from pg_control_system()) as system_identifier";
 

@@ -13,6 +13,8 @@
 //!
 //! Where the replica keeps rollups, they are compared with the sales that they sum up, in one snapshot of the replica.
 //!
+//! A [`Schedule`] checks again and again, and tells Prometheus (`figures`).
+//!
 //! [`verify`] is a check that repairs what differs, if it may (`repair`).
 //!
 //! A check only reads the two databases, with two exceptions: marks are logical messages in the primary's log, which no replica is
@@ -27,6 +29,7 @@ mod course;
 mod differences;
 mod error;
 mod fence;
+mod figures;
 mod flags;
 mod hashing;
 mod key;
@@ -35,6 +38,7 @@ pub mod leftover;
 mod mutants;
 mod mutation;
 mod options;
+mod pace;
 mod pending;
 mod phase;
 mod published;
@@ -42,9 +46,11 @@ mod readers;
 mod repair;
 mod report;
 mod rollups;
+mod row_hash;
 mod sales;
 mod sample;
 mod scan;
+mod schedule;
 mod search;
 mod slot;
 mod statement;
@@ -64,5 +70,6 @@ pub use phase::Phase;
 pub use repair::{Repair, TablePlan};
 pub use report::{Report, TableReport, Verdict};
 pub use rollups::RollupReport;
+pub use schedule::Schedule;
 pub use sums::Sums;
 pub use verify::verify;

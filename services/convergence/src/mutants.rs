@@ -211,7 +211,7 @@ async fn faults(lab: &mut Lab) -> Held {
     held(listed(&report) == expected && !report.equal, || report.to_string())
 }
 
-/// Two rows trade a value. Without a seed their hashes add up to the same but for a multiple of 2^64, which every other pair
+/// Two rows trade a value. Without a chain their hashes add up to the same but for a multiple of 2^64, which every other pair
 /// or so has.
 async fn swapped(lab: &mut Lab) -> Held {
     for id in [12, 14, 16, 18] {
@@ -333,7 +333,7 @@ impl Scenario {
         match mutation {
             M::OpenLowerBound | M::SkipFirstPart | M::SkipLastBlock | M::FirstTableOnly => Self::Faults,
             M::ForgetLastColumn | M::IgnoreHash | M::SwapKinds | M::NameNoColumns => Self::Faults,
-            M::NoSeed => Self::Swapped,
+            M::NoChain => Self::Swapped,
             M::NullIsEmpty => Self::Null,
             M::ClosedUpperBound | M::HideMore => Self::Limit,
             M::IgnoreCount => Self::Counted,

@@ -39,8 +39,8 @@ pub(crate) enum Mutation {
     ForgetLastColumn,
     /// A text that is null counts as an empty one.
     NullIsEmpty,
-    /// Hashes of rows are not seeded with their keys.
-    NoSeed,
+    /// The columns' hashes are summed up and not chained.
+    NoChain,
     /// Sums with another number of rows are equal.
     IgnoreCount,
     /// Sums with another hash are equal.
@@ -79,7 +79,7 @@ impl Mutation {
         Self::FirstTableOnly,
         Self::ForgetLastColumn,
         Self::NullIsEmpty,
-        Self::NoSeed,
+        Self::NoChain,
         Self::IgnoreCount,
         Self::IgnoreHash,
         Self::FilterNoSide,

@@ -43,7 +43,8 @@ pub(crate) struct Column {
     pub(crate) hashable: bool,
     /// Whether values are ordered by a collation, which two machines may have different versions of.
     pub(crate) collatable: bool,
-    not_null: bool,
+    /// Whether it can be null on neither side.
+    pub(crate) not_null: bool,
 }
 
 /// What a catalogue says of a table: it changes with DDL and with nothing else.
@@ -219,7 +220,7 @@ fn published(entry: Entry, on_primary: Shape, on_replica: Shape) -> Result<Publi
                 replica: other.type_name.clone(),
             });
         }
-        columns.push(column.clone());
+        columns.push(Column { not_null: column.not_null && other.not_null, ..column.clone() });
     }
     columns.sort_by(|one, other| one.name.cmp(&other.name));
     let key: Option<Vec<Column>> =

@@ -32,7 +32,7 @@ pub(crate) struct Reader {
 }
 
 impl Readers {
-    pub(crate) async fn connect(side: Side, url: &str, count: u8, deadline: Deadline) -> Result<Self, CheckError> {
+    pub(crate) async fn connect(side: Side, url: &str, count: u8, deadline: &Deadline) -> Result<Self, CheckError> {
         let mut all = Vec::new();
         for _ in 0..count.max(1) {
             all.push(Reader { database: Database::connect(side, url, deadline).await? });
@@ -105,13 +105,23 @@ impl Reader {
     }
 
     pub(crate) async fn sums(&mut self, table: &PublishedTable, rows: Rows<'_>) -> Result<Sums, CheckError> {
+        Ok(self.sums_and_log(table, rows).await?.0)
+    }
+
+    /// Also how many bytes of log the server had written by then.
+    pub(crate) async fn sums_and_log(
+        &mut self,
+        table: &PublishedTable,
+        rows: Rows<'_>,
+    ) -> Result<(Sums, u64), CheckError> {
         let statement = statement::sums(table, self.side(), rows);
         let doing = format!("reading {}", table.name);
         self.database
             .ask_one(&doing, statement.query(), |row| {
                 let hash: String = row.try_get("hash")?;
                 let hash = hash.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-                Ok(Sums { rows: row.try_get("rows")?, hash })
+                let log: i64 = row.try_get("log")?;
+                Ok((Sums { rows: row.try_get("rows")?, hash }, log.unsigned_abs()))
             })
             .await
     }

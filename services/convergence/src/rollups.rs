@@ -4,7 +4,7 @@ use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use serde::Serialize;
 use sqlx::{Connection as _, Row as _};
 
-use crate::connect::{Database, Deadline};
+use crate::connect::Database;
 use crate::error::CheckError;
 
 /// Days that are compared at once. Each time all items are read, so that fewer days take longer; more days make the database
@@ -27,10 +27,10 @@ pub struct RollupReport {
 /// Compares all rollups; `None` where the replica has none.
 pub(crate) async fn compare(
     replica: &mut Database,
-    deadline: Deadline,
     mut observe: impl FnMut(NaiveDate),
 ) -> Result<Option<RollupReport>, CheckError> {
     let failed = replica.failed("comparing rollups with sales");
+    let deadline = replica.deadline.clone();
     let comparing = async {
         let mut report = RollupReport { compared: 0, different: 0, examples: Vec::new() };
         let compared = in_one_snapshot(replica, &mut report, &mut observe).await.map_err(failed)?;

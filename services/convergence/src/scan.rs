@@ -4,10 +4,12 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use futures::future::{try_join, try_join_all};
+use tokio::time::Instant;
 
 use crate::error::CheckError;
 use crate::key::{Key, KeyRange};
 use crate::mutation::mutated;
+use crate::pace::Pace;
 use crate::phase::{Observe, Phase};
 use crate::published::PublishedTable;
 use crate::readers::{Reader, Readers, listed};
@@ -50,6 +52,8 @@ struct Work<'a> {
     parts: Mutex<VecDeque<Part>>,
     sums: Mutex<Vec<Sums>>,
     tables: &'a [PublishedTable],
+    /// See [`Pace`].
+    rest: f64,
 }
 
 /// How far both sides are.
@@ -64,6 +68,7 @@ pub(crate) async fn whole(
     sides: &mut Sides,
     tables: &[PublishedTable],
     wanted: &[usize],
+    rest: f64,
     observe: Observe<'_>,
 ) -> Result<Vec<Both>, CheckError> {
     let on_primary = parts(&mut sides.primary, tables, wanted).await?;
@@ -74,6 +79,7 @@ pub(crate) async fn whole(
         parts: Mutex::new(parts.into()),
         sums: Mutex::new(vec![Sums::default(); tables.len()]),
         tables,
+        rest,
     };
     let (on_primary, on_replica) = (work(on_primary), work(on_replica));
     try_join(on_primary.read(&mut sides.primary, &progress), on_replica.read(&mut sides.replica, &progress)).await?;
@@ -119,15 +125,24 @@ impl Work<'_> {
     }
 
     async fn read_alone(&self, reader: &mut Reader, progress: &Progress<'_>) -> Result<(), CheckError> {
-        while let Some(part) = self.next() {
+        let mut pace = Pace::new(self.rest);
+        let mut next = self.next();
+        while let Some(part) = next {
             let table = &self.tables[part.table];
-            let sums = match part {
+            let rows = match part {
                 // Also of what has no blocks of its own: a partitioned table.
-                Part { from: 0, until: None, .. } => reader.sums(table, Rows::InRange(&KeyRange::ALL)).await?,
-                Part { from, until, .. } => reader.sums(table, Rows::InBlocks(from, until)).await?,
+                Part { from: 0, until: None, .. } => Rows::InRange(&KeyRange::ALL),
+                Part { from, until, .. } => Rows::InBlocks(from, until),
             };
+            let began = Instant::now();
+            let (sums, log) = reader.sums_and_log(table, rows).await?;
+            let rest = pace.after(Instant::now(), began.elapsed(), log);
             self.sums.lock().unwrap_or_else(PoisonError::into_inner)[part.table] += sums;
             progress.step();
+            next = self.next();
+            if next.is_some() && !rest.is_zero() {
+                reader.database.deadline.pause(rest, "making room for those who write").await?;
+            }
         }
         Ok(())
     }

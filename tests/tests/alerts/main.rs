@@ -63,6 +63,11 @@ async fn every_alert_fires_for_its_trouble_and_is_silent_without() {
     scene.expect(&[]).await;
     scene.ask(questions("primary"), questions("replica")).await;
 
+    scene.spoil_the_replica().await;
+    scene.expect(&["TandemSidesDiffer"]).await;
+    scene.remove_the_conflict().await;
+    scene.expect(&[]).await;
+
     scene.leave_a_slot_behind().await;
     scene.change_one_side_alone().await;
     let held = scene.hold_up_the_rollups().await;
@@ -72,7 +77,7 @@ async fn every_alert_fires_for_its_trouble_and_is_silent_without() {
     held.let_go().await;
 
     let frozen = scene.freeze_the_apply_worker().await;
-    scene.expect(&["TandemReplicationStuck", "TandemReplicaStale"]).await;
+    scene.expect(&["TandemReplicationStuck", "TandemReplicaStale", "TandemVerifyOverdue"]).await;
     drop(frozen);
     scene.expect(&[]).await;
 

@@ -7,7 +7,7 @@ use tandem_proto::sales::command::v1::sales_command_service_client::SalesCommand
 use tandem_tests::{
     channel,
     database::{disable_subscription, until},
-    program::Program,
+    program::{Program, verifier},
     prometheus::Prometheus,
     request::{create, item, sale},
 };
@@ -29,6 +29,7 @@ pub struct Scene {
     pair: TestPair,
     command: Program,
     query: Option<Program>,
+    _verifier: Program,
     prometheus: Prometheus,
     primary: PgConnection,
     replica: PgConnection,
@@ -59,19 +60,32 @@ impl Scene {
         let pair = TestPair::start(TestOptions { primary_settings, ..TestOptions::default() }).await?;
         let command = Program::start(&pair, Service::Command, &[]).await?;
         let query = Program::start(&pair, Service::Query, &[]).await?;
-        let prometheus = Prometheus::start(rules, query.metrics).await?;
+        // Each look of a verifier is a reason to fire for what it finds, and none for anything else.
+        let verifier = Program::spawn(verifier(&pair, "2s", 3).await?).await?;
+        let targets = [("tandem-query", query.metrics), ("tandem-verify", verifier.metrics)];
+        let prometheus = Prometheus::start(rules, &targets).await?;
         let primary = PgConnection::connect(&pair.primary().admin_url()).await?;
         let replica = PgConnection::connect(&pair.replica().admin_url()).await?;
-        Ok(Self { pair, command, query: Some(query), prometheus, primary, replica, seen: BTreeSet::new() })
+        Ok(Self {
+            pair,
+            command,
+            query: Some(query),
+            _verifier: verifier,
+            prometheus,
+            primary,
+            replica,
+            seen: BTreeSet::new(),
+        })
     }
 
-    /// Waits until exactly these alerts fire. A replica that stands still for long is stale, too, whatever the trouble is.
+    /// Waits until exactly these alerts fire. A replica that stands still for long is stale, too, whatever the trouble is, and
+    /// can't be verified.
     pub async fn expect(&mut self, alerts: &[&str]) {
         let metrics = async |query: &Option<Program>| match query {
             Some(query) => query.scrape().await.unwrap_or_default(),
             None => String::new(),
         };
-        let may: &[&str] = if alerts.is_empty() { &[] } else { &["TandemReplicaStale"] };
+        let may: &[&str] = if alerts.is_empty() { &[] } else { &["TandemReplicaStale", "TandemVerifyOverdue"] };
         if let Err(error) = self.prometheus.until_firing(alerts, may).await {
             panic!("{error}\n{}", metrics(&self.query).await);
         }
@@ -102,11 +116,16 @@ impl Scene {
     }
 
     pub async fn leave_a_slot_behind(&mut self) {
-        self.on_primary("select pg_create_logical_replication_slot('tandem_verify_1', 'pgoutput')").await;
+        self.on_primary("select pg_create_logical_replication_slot('left_behind', 'pgoutput')").await;
     }
 
     pub async fn remove_the_slot(&mut self) {
-        self.on_primary("select pg_drop_replication_slot('tandem_verify_1')").await;
+        self.on_primary("select pg_drop_replication_slot('left_behind')").await;
+    }
+
+    /// A row that the primary does not have.
+    pub async fn spoil_the_replica(&mut self) {
+        self.on_replica(CONFLICTING).await;
     }
 
     pub async fn change_one_side_alone(&mut self) {

@@ -3,6 +3,7 @@
 
 mod faults;
 mod program;
+mod schedule;
 
 use std::time::Duration;
 
@@ -10,17 +11,23 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tandem_convergence::{CheckError, Options, Report, Side, Verdict, check};
 use xtask::postgres::{DATABASE, Mode, TestOptions, TestPair};
 
-/// Small tables with what matters: money, text, an absent value, and a machine table that heartbeats write.
+/// Small tables with what matters: money, text, an absent value, a column of each kind that is hashed in a way of its own, two of
+/// one kind that can trade values, and a machine table that heartbeats write.
 const TABLES: &str = "
     create schema shop;
-    create table shop.receipt (id integer primary key, total numeric(12, 2) not null, note text);
+    create table shop.receipt (
+        id integer primary key, total numeric(12, 2) not null, note text, paid numeric(12, 2) not null default 0,
+        gift bigint, voucher bigint, day date not null default '2026-01-01', at timestamptz not null default '2026-01-01',
+        open boolean not null default true, extra json not null default '{}'
+    );
     create table shop.line (id integer primary key, amount integer not null);
     create table shop.heartbeat (id integer primary key, at timestamptz not null);
 ";
 
 const RECEIPTS: &str = "
-    insert into shop.receipt (id, total, note)
-    select number, number * 1.25, case when number % 3 = 0 then null else 'note ' || number end
+    insert into shop.receipt (id, total, note, gift, voucher)
+    select number, number * 1.25, case when number % 3 = 0 then null else 'note ' || number end,
+        number, case when number % 2 = 0 then 7 end
     from generate_series(1, 1000) as number
 ";
 
@@ -100,6 +107,16 @@ async fn each_planted_fault_is_found_and_named_by_its_table() {
         ("one cent more", "update shop.receipt set total = total + 0.01 where id = 7"),
         ("another text", "update shop.receipt set note = 'other' where id = 7"),
         ("a lost text", "update shop.receipt set note = null where id = 7"),
+        ("two amounts of a row traded", "update shop.receipt set total = paid, paid = total where id = 7"),
+        (
+            "two numbers that may be absent traded",
+            "update shop.receipt set gift = voucher, voucher = gift where id = 8",
+        ),
+        ("a null and a number traded", "update shop.receipt set gift = voucher, voucher = gift where id = 7"),
+        ("the day after", "update shop.receipt set day = day + 1 where id = 7"),
+        ("the moment after", "update shop.receipt set at = at + interval '1 microsecond' where id = 7"),
+        ("the opposite", "update shop.receipt set open = not open where id = 7"),
+        ("another spelling", "update shop.receipt set extra = '{ }' where id = 7"),
         (
             "two totals swapped",
             "update shop.receipt set total = case id when 1 then 2.50 else 1.25 end where id in (1, 2)",

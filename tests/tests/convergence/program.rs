@@ -38,7 +38,14 @@ async fn verify(shop: &Shop, arguments: &[&str]) -> (Option<i32>, Value) {
     ended(verifier(shop, arguments).await).await
 }
 
-const NO_SLOT: &str = "select not exists (select from pg_replication_slots where slot_name like 'tandem\\_verify\\_%')";
+pub const NO_SLOT: &str =
+    "select not exists (select from pg_replication_slots where slot_name like 'tandem\\_verify\\_%')";
+
+/// A verifier has set the first mark of a fence.
+pub const BEGUN: &str = "select exists (
+    select from pg_stat_activity
+    where application_name = 'tandem-verify' and query like 'select pg_current_wal_flush_lsn()%'
+)";
 
 /// Keeps the replica from applying, and starts a verifier that has begun its first fence.
 async fn held_in_its_fence(shop: &mut Shop) -> (Child, sqlx::PgConnection) {
@@ -46,11 +53,7 @@ async fn held_in_its_fence(shop: &mut Shop) -> (Child, sqlx::PgConnection) {
     run(&mut blocker, "begin; lock table shop.line in share row exclusive mode").await;
     shop.on_primary("insert into shop.line (id, amount) values (1, 1); delete from shop.line").await;
     let child = verifier(shop, &[]).await;
-    let begun = "select exists (
-        select from pg_stat_activity
-        where application_name = 'tandem-verify' and query like 'select pg_current_wal_flush_lsn()%'
-    )";
-    until(&mut shop.primary, "the first mark is set", begun).await;
+    until(&mut shop.primary, "the first mark is set", BEGUN).await;
     (child, blocker)
 }
 

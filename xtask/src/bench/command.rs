@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{load, read, replication, seed, write};
+use super::{load, read, replication, seed, verify, write};
 
 /// How `bench` is called.
 #[derive(Debug, clap::Args)]
@@ -22,6 +22,8 @@ enum What {
     Read(read::Args),
     /// How the replica keeps up: rows R1 and R2.
     Replication(replication::Args),
+    /// How long `verify` takes, and what it takes from those who write: rows V1 to V3.
+    Verify(verify::Args),
     /// The load generator, which the other commands run as a process of its own.
     #[command(hide = true)]
     Generate(load::Args),
@@ -41,6 +43,7 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         What::Seed(args) => seed::run(args).await,
         What::Read(args) => read::run(args).await,
         What::Replication(args) => replication::run(args).await,
+        What::Verify(args) => verify::run(args).await,
         What::Generate(args) => load::run(args).await,
         What::GenerateReads(args) => load::reads::run(args).await,
     }

@@ -1,4 +1,4 @@
-//! What runs of `bench read` and `bench replication` tell: one JSON object, or a table for people.
+//! What runs of `bench read`, `bench replication` and `bench verify` tell: one JSON object, or a table for people.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -3,7 +3,7 @@
 //! A figure counts only as a ratio between two things that were measured in turn in one run, and only where the answers
 //! were right: rows are counted, totals compared, both databases proved equal, or the run is void.
 //!
-//! Each subcommand has a room of its own ([`write`], [`seed`], [`read`], [`replication`]); what several need stands here: the load generator
+//! Each subcommand has a room of its own ([`write`], [`seed`], [`read`], [`replication`], [`verify`]); what several need stands here: the load generator
 //! ([`load`]), the peers (pgbench: [`pgbench`]; psql), the databases and the service ([`Bed`]), and what a run tells ([`report`]).
 
 mod answers;
@@ -31,6 +31,7 @@ mod shop;
 mod side;
 mod statistics;
 mod usage;
+pub mod verify;
 pub mod write;
 
 pub use answers::Void;

@@ -62,16 +62,16 @@ pub(crate) async fn repair(
     report: &Report,
     observe: Observe<'_>,
 ) -> Result<usize, CheckError> {
-    let deadline = Deadline::after(options.timeout);
+    let deadline = Deadline::after(options.timeout, options.stop.clone());
     let Prepared { primary, replica, tables, .. } =
-        Prepared::connect(primary_url, replica_url, options, deadline, observe).await?;
+        Prepared::connect(primary_url, replica_url, options, &deadline, observe).await?;
     let slot_pid = primary.pid;
     let mending = async {
         let settings = [("session_replication_role", "replica"), ("lock_timeout", LOCK_TIMEOUT)];
         let mut mender = Mender {
             fences: Fences::prepare(primary, replica, &options.publication, &options.subscription, &tables).await?,
-            primary: Readers::connect(Side::Primary, primary_url, 1, deadline).await?,
-            replica: Database::open(Side::Replica, replica_url, deadline, &settings).await?,
+            primary: Readers::connect(Side::Primary, primary_url, 1, &deadline).await?,
+            replica: Database::open(Side::Replica, replica_url, &deadline, &settings).await?,
         };
         let mended = mender.all(&tables, report, observe).await?;
         mender.fences.close().await?;
