@@ -15,24 +15,53 @@ use crate::published::{Column, PublishedTable};
 pub(crate) fn row_hash(table: &PublishedTable) -> String {
     let columns = table.columns.as_slice();
     let columns = mutated!(ForgetLastColumn, columns, &columns[..columns.len() - 1]);
-    mutated!(NoChain, chained(columns), summed(columns))
+    mutated!(NoChain, chained(table, columns), summed(columns))
 }
 
-fn chained(columns: &[Column]) -> String {
+fn chained(table: &PublishedTable, columns: &[Column]) -> String {
     let (sure, nullable): (Vec<&Column>, Vec<&Column>) = columns.iter().partition(|column| column.not_null);
     let begin: Vec<String> = nullable.iter().zip(1..).map(|(column, number)| or_null(column, number)).collect();
     let begin = if begin.is_empty() { "0".to_owned() } else { begin.join(" # ") };
-    match sure.is_empty() {
+    let is_key = |column: &Column| table.key.iter().any(|key| key.name == column.name);
+    let (alone, together): (Vec<&Column>, Vec<&Column>) =
+        sure.into_iter().partition(|column| is_key(column) || !needs_record(column));
+    let chain = match alone.is_empty() {
         // What begins a chain is a sum, in which the values of two rows could trade places.
         true => format!("hashint4extended(0, {begin})"),
-        false => sure.iter().fold(begin, |seed, column| hashed(column, &value(column), &seed)),
+        false => alone.into_iter().fold(begin, |seed, column| hashed(column, &value(column), &seed)),
+    };
+    // A record's hash is a weighted sum, each of whose columns is hashed with the seed: the key has to be in that.
+    match together.is_empty() {
+        true => chain,
+        false => in_record(&together.into_iter().map(value).collect::<Vec<_>>(), &chain),
     }
+}
+
+fn in_record(values: &[String], seed: &str) -> String {
+    format!("hash_record_extended(row({}), {seed})", values.join(", "))
+}
+
+/// Whether its type has a hash function that can't be called with its values: those of dates and of moments are declared for
+/// integers and for local times. A record knows how; to build one costs as much as two columns, so one is built for all.
+fn needs_record(column: &Column) -> bool {
+    let direct = [
+        "smallint",
+        "integer",
+        "bigint",
+        "numeric",
+        "uuid",
+        "text",
+        "character varying",
+        "boolean",
+        "timestamp without time zone",
+    ];
+    column.hashable && !direct.contains(&column.type_name.as_str())
 }
 
 #[cfg(test)]
 fn summed(columns: &[Column]) -> String {
     let values: Vec<String> = columns.iter().map(value).collect();
-    format!("hash_record_extended(row({}), 0)", values.join(", "))
+    in_record(&values, "0")
 }
 
 fn value(column: &Column) -> String {
@@ -45,9 +74,8 @@ fn or_null(column: &Column, number: i32) -> String {
     format!("coalesce({}, -{number})", hashed(column, &value, &number.to_string()))
 }
 
-/// Text is hashed by its bytes, whatever its collation takes for equal. Types whose functions can't be called with their own
-/// values are hashed within a record, which knows how, and types without one (an enum's goes by the number of its label's row)
-/// as text.
+/// Text is hashed by its bytes, whatever its collation takes for equal. Types without a hash function of their own (an enum's goes
+/// by the number of its label's row) are hashed as text.
 fn hashed(column: &Column, value: &str, seed: &str) -> String {
     match column.type_name.as_str() {
         "smallint" => format!("hashint2extended({value}, {seed})"),
@@ -58,9 +86,7 @@ fn hashed(column: &Column, value: &str, seed: &str) -> String {
         "text" | "character varying" => format!("hashtextextended({value} collate \"C\", {seed})"),
         "boolean" => format!("hashint4extended({value}::integer, {seed})"),
         "timestamp without time zone" => format!("timestamp_hash_extended({value}, {seed})"),
-        // Sessions are in UTC, where one is as good as the other.
-        "timestamp with time zone" => format!("timestamp_hash_extended({value}::timestamp, {seed})"),
-        _ if column.hashable => format!("hash_record_extended(row({value}), {seed})"),
+        _ if column.hashable => in_record(&[value.to_owned()], seed),
         _ => format!("hashtextextended({value}::text collate \"C\", {seed})"),
     }
 }
@@ -87,5 +113,15 @@ mod tests {
         assert_eq!(row_hash(&table), format!("hashint4extended(t.a, {begin})"));
         table.columns[1].not_null = false;
         assert!(row_hash(&table).starts_with("hashint4extended(0, coalesce("));
+    }
+
+    #[test]
+    fn columns_that_need_a_record_share_one_whose_seed_has_the_key_in_it() {
+        let mut table = table(&["a"]);
+        for column in &mut table.columns {
+            (column.type_name, column.hashable) = ("date".to_owned(), true);
+        }
+        let expected = "hash_record_extended(row(t.\"B\", t.d), hash_record_extended(row(t.a), 0))";
+        assert_eq!(row_hash(&table), expected);
     }
 }
