@@ -30,6 +30,8 @@ struct Memory {
     moved: Instant,
     /// Whether that was seen, or is only when it was looked at first.
     has_moved: bool,
+    /// What the tables took on disk when they were last looked at.
+    table_bytes: i64,
     apply_errors: Errors,
     sync_errors: Errors,
     /// Where the primary was last.
@@ -144,6 +146,7 @@ impl Judge {
             farthest: progress,
             moved: now,
             has_moved: false,
+            table_bytes: replica.table_bytes,
             apply_errors: Errors::of(apply_errors),
             sync_errors: Errors::of(sync_errors),
             flushed: None,
@@ -159,6 +162,12 @@ impl Judge {
         if moves {
             (memory.moved, memory.has_moved) = (now, true);
         }
+        // In the middle of a large transaction only the tables grow. It is no progress by which a worker would have got over its
+        // errors: one that fails does so in the middle, again and again.
+        if replica.table_bytes > memory.table_bytes {
+            (memory.moved, memory.has_moved) = (now, true);
+        }
+        memory.table_bytes = replica.table_bytes;
         memory.apply_errors.note(apply_errors, moves, now);
         memory.sync_errors.note(sync_errors, farthest.ready > memory.farthest.ready, now);
         (memory.farthest, memory.flushed) = (farthest, flushed.or(memory.flushed));
@@ -255,7 +264,9 @@ impl Seen<'_> {
         let known = conflicts.iter().map(|found| format!("{} times {}", found.count, found.kind));
         let known: Vec<_> = known.chain(self.stopping_drift()).collect();
         let because = match known.is_empty() {
-            true => "why, PostgreSQL says in the replica's log alone".to_owned(),
+            true => {
+                "why, PostgreSQL says in the replica's log alone".to_owned()
+            }
             false => known.join("; "),
         };
         self.is_failing().then(|| (State::Failing, format!("changes can't be applied: {because} ({counted})")))
