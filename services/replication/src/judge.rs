@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{Drift, Lsn, PrimaryLook, ReplicaLook, Slot, State, Subscription, TableState, Verdict};
+use crate::{Drift, Lsn, PrimaryLook, ReplicaLook, Slot, SlotPurpose, State, Subscription, TableState, Verdict};
 
 /// A replica that is behind and has not moved for this long is stuck. At rest the primary is heard of every 2 seconds
 /// (its watermark), now and then only after 5.
@@ -265,7 +265,7 @@ impl Seen<'_> {
         let known: Vec<_> = known.chain(self.stopping_drift()).collect();
         let because = match known.is_empty() {
             true => {
-                "why, PostgreSQL says in the replica's log alone".to_owned()
+                "why, PostgreSQL says in the replica's log alone; a row that stands in the way, `heal` names".to_owned()
             }
             false => known.join("; "),
         };
@@ -334,8 +334,16 @@ impl Seen<'_> {
     fn side_notes(&self) -> Vec<String> {
         let orphans = self.primary.iter().flat_map(|primary| &primary.slots);
         let orphans = orphans.filter(|slot| slot.is_orphan(self.known_slots));
-        let orphans =
-            orphans.map(|slot| format!("slot {} keeps {} bytes of WAL for nobody", slot.name, slot.retained_wal_bytes));
+        let orphans = orphans.map(|slot| {
+            let Slot { name, retained_wal_bytes: kept, .. } = slot;
+            let what_to_do = match slot.purpose() {
+                SlotPurpose::Verification => "a verifier left it, and whoever verifies next takes it away".to_owned(),
+                SlotPurpose::Subscription | SlotPurpose::TableCopy | SlotPurpose::Other => {
+                    format!("unless its reader comes back, drop it (slots drop {name})")
+                }
+            };
+            format!("slot {name} keeps {kept} bytes of WAL for nobody: {what_to_do}")
+        });
         let drifts = self.drifts().into_iter().filter(|drift| !drift.kind.stops_apply());
         let unlimited = self.primary.is_some_and(|primary| primary.slot_wal_limit.is_none());
         let unlimited =
