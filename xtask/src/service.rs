@@ -103,6 +103,9 @@ impl From<Service> for Instance {
 /// The program beside the services that proves both sides equal.
 const VERIFIER: &str = "tandem-verify";
 
+/// The program that changes the shape of tables on all sides.
+const MIGRATOR: &str = "tandem-migrate";
+
 /// Where the services' binaries are.
 #[derive(Debug, Clone)]
 pub struct Binaries {
@@ -113,7 +116,7 @@ pub struct Binaries {
 pub const BINARIES_VARIABLE: &str = "TANDEM_BIN_DIR";
 
 impl Binaries {
-    /// Has cargo build both services and the verifier; what it says goes to standard error, all of it on a terminal and
+    /// Has cargo build both services, the verifier and the migrator; what it says goes to standard error, all of it on a terminal and
     /// errors alone elsewhere. Dropping the future ends cargo.
     pub async fn build(release: bool) -> anyhow::Result<Binaries> {
         let mut command = tokio::process::Command::from(cargo::command());
@@ -124,7 +127,7 @@ impl Binaries {
         for service in Service::BOTH {
             command.args(["--bin", service.binary()]);
         }
-        command.args(["--bin", VERIFIER]);
+        command.args(["--bin", VERIFIER, "--bin", MIGRATOR]);
         if !io::stderr().is_terminal() {
             command.arg("--quiet");
         }
@@ -157,6 +160,11 @@ impl Binaries {
     /// The verifier's binary.
     pub fn verifier(&self) -> PathBuf {
         self.directory.join(VERIFIER)
+    }
+
+    /// The migrator's binary.
+    pub fn migrator(&self) -> PathBuf {
+        self.directory.join(MIGRATOR)
     }
 
     /// One service's binary.
