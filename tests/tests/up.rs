@@ -54,6 +54,39 @@ impl Pair {
     }
 }
 
+/// The same row for both sides.
+const ROW: &str = "insert into sales.sales_transaction (
+        transaction_id, transaction_time, cashier_id, store_id, payment_method, total_amount, total_discount, created_at,
+        updated_at, version
+    )
+    values ('00000000-0000-7000-8000-000000000001', now(), 1, 1, 'cash', 1, 0, now(), now(), 1)";
+
+impl Pair {
+    /// A row in the way and a slot that a verifier has left: named by `status`, each with what to do, which is then done.
+    fn trouble_is_told_and_what_is_told_helps(&self) {
+        let slot = "select pg_create_logical_replication_slot('tandem_verify_9', 'pgoutput')";
+        for (side, statement) in [("primary", slot), ("replica", ROW), ("primary", ROW)] {
+            self.ok(&format!("psql {side} -- -c \"{statement}\""));
+        }
+        // A look may come between two tries of the worker.
+        let failing = (0..10).map(|_| self.run("status")).find(|status| status.status.code() == Some(1));
+        let told = String::from_utf8(failing.expect("apply fails").stdout).unwrap();
+        for expected in [
+            "replica-1: failing: ",
+            "in the way: sales.sales_transaction {\"transaction_id\":\"00000000-0000-7000-8000-000000000001\"}",
+            "`cargo xtask heal` shows both rows",
+            "the replica's log says:",
+            "slot tandem_verify_9 keeps ",
+            "whoever verifies next takes it away",
+        ] {
+            assert!(told.contains(expected), "{expected} is not in {told}");
+        }
+        assert_eq!(self.json("heal --yes")["rows"].as_array().unwrap().len(), 1);
+        let status = self.json("status");
+        assert_eq!(status["replication"]["orphan_slots"], Value::Array(Vec::new()), "heal has verified");
+    }
+}
+
 impl Drop for Pair {
     fn drop(&mut self) {
         let _best_effort = self.0.run("cargo xtask down");
@@ -107,6 +140,7 @@ fn a_second_replica_is_added_to_a_pair_and_every_command_knows_it() {
     assert_eq!(pair.json("verify --replica 2")["tables"][1]["rows"], 200, "the sales were copied");
     let bulk = pair.refused("seed --via bulk --sales 10");
     assert!(bulk.contains("has 2 replicas") && bulk.contains("--via copy"), "{bulk}");
+    pair.trouble_is_told_and_what_is_told_helps();
     pair.ok("psql replica-2 -- -c 'delete from sales.sales_item'");
     let differs = pair.run("verify");
     assert_eq!(differs.status.code(), Some(1), "one of both differs");

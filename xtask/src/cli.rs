@@ -8,7 +8,8 @@ use tandem_replication::slot_commands::{CdcCommand, SlotsCommand};
 
 use crate::places::RunDirectory;
 use crate::{
-    bench, down, postgres, prepare, promote, psql, reset, seed, slots, status, terminal, test, tidy, up, upkeep, verify,
+    batches, bench, down, postgres, prepare, promote, psql, reset, seed, slots, status, terminal, test, tidy, up,
+    upkeep, verify,
 };
 
 /// Starts, fills, checks and tests a Tandem pair on this machine.
@@ -35,6 +36,9 @@ enum Command {
     /// Looks at the stream of changes without taking anything out of it.
     #[command(subcommand)]
     Cdc(CdcCommand),
+    /// Looks at batches on a replica, and waits until all of one can be read there.
+    #[command(subcommand)]
+    Batches(batches::Command),
     /// Opens psql as superuser on the primary or a replica.
     Psql(psql::Args),
     /// Makes sales.
@@ -94,6 +98,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::run(args).await,
         Command::Slots(command) => slots::run(command.clone()).await,
         Command::Cdc(command) => slots::look(command.clone()).await,
+        Command::Batches(command) => batches::run(command).await,
         Command::Psql(args) => psql::run(args).await,
         Command::Seed(args) => seed::run(args).await,
         Command::Verify(args) => verify::run(args).await,

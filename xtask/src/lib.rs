@@ -3,8 +3,10 @@
 //! The binary `xtask` (alias `cargo xtask`) is a thin shell around this library; the crate
 //! `tandem-tests` uses [`postgres::TestPair`] to start real pairs of its own.
 
+pub mod batches;
 pub mod bench;
 pub mod cargo;
+mod channel;
 pub mod cli;
 pub mod down;
 pub mod log_excerpt;

@@ -116,7 +116,7 @@ pub struct Binaries {
 pub const BINARIES_VARIABLE: &str = "TANDEM_BIN_DIR";
 
 impl Binaries {
-    /// Has cargo build both services and the verifier; what it says goes to standard error, all of it on a terminal and
+    /// Has cargo build both services, the verifier and the migrator; what it says goes to standard error, all of it on a terminal and
     /// errors alone elsewhere. Dropping the future ends cargo.
     pub async fn build(release: bool) -> anyhow::Result<Binaries> {
         let mut command = tokio::process::Command::from(cargo::command());

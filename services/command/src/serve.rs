@@ -49,7 +49,7 @@ pub async fn serve(settings: &ServeSettings, listeners: Listeners, shutdown: Shu
     let (committer, lanes) = Committer::start(&database, settings.lanes());
     let writer = settings.instance_name.clone().unwrap_or_else(|| instance_name(settings));
     let heartbeat = Heartbeat::new(housekeeping.clone(), committer.committed(), writer);
-    let retention = Retention::new(housekeeping.clone(), settings.request_id_retention);
+    let retention = Retention::new(housekeeping.clone(), settings.kept());
 
     let importer = Importer::new(&database, settings.imports(), committer.committed(), shutdown.clone());
     let imports = importer.ended();

@@ -23,6 +23,7 @@
 //! | `TANDEM_IMPORTS` | `2` | serve: imports in progress at most, each with a connection of its own beside the pool |
 //! | `TANDEM_IMPORT_IDLE` | `60s` | serve: how long an import's caller may send nothing, or take no answer |
 //! | `TANDEM_REQUEST_ID_RETENTION` | `7days` | serve: how long a retry gets the first answer |
+//! | `TANDEM_BATCH_RETENTION` | `90days` | serve: how long a batch that has ended can be asked for |
 //! | `TANDEM_INSTANCE_NAME` | host name and port | names this service's watermark row; one name an instance |
 //!
 //! and those of [`tandem_chassis::settings`].
@@ -41,7 +42,11 @@ use tandem_chassis::settings::{
 };
 use tandem_proto::money::Currency;
 
-use crate::{commit::LaneSettings, import::ImportSettings, store::Passwords};
+use crate::{
+    commit::{Kept, LaneSettings},
+    import::ImportSettings,
+    store::Passwords,
+};
 
 /// A call waits no longer than this for a pooled connection: by then the pool is too small for the load, and the caller
 /// does better to hear it.
@@ -100,6 +105,9 @@ pub struct ServeSettings {
     /// How long request ids and imports are kept: a retry that comes later is a new command.
     #[arg(long, env = "TANDEM_REQUEST_ID_RETENTION", value_name = "DURATION", default_value = "7days", value_parser = parse_duration)]
     pub request_id_retention: Duration,
+    /// How long batches that have ended are kept, on both sides; never shorter than an import can be resumed.
+    #[arg(long, env = "TANDEM_BATCH_RETENTION", value_name = "DURATION", default_value = "90days", value_parser = parse_duration)]
+    pub batch_retention: Duration,
     /// Names this service's watermark row; no two instances may share one. Default: host name and port.
     #[arg(long, env = "TANDEM_INSTANCE_NAME")]
     pub instance_name: Option<String>,
@@ -215,6 +223,11 @@ impl ServeSettings {
     /// How many imports there are at once, and how long one may be idle.
     pub const fn imports(&self) -> ImportSettings {
         ImportSettings { imports: self.imports, idle: self.import_idle }
+    }
+
+    /// How long things are kept.
+    pub const fn kept(&self) -> Kept {
+        Kept { request_ids: self.request_id_retention, batches: self.batch_retention }
     }
 
     /// The primary, as the role that writes sales.

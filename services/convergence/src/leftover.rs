@@ -4,6 +4,7 @@
 //! a minute after a network broke between them. Where a session hangs on, or where somebody made a slot of such a name that
 //! is not temporary, it would hold back the primary's log, so whoever verifies next takes it away.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -20,6 +21,17 @@ pub struct Leftover {
     pub slot: String,
     /// The session that holds it; absent where nobody does.
     pub pid: Option<i32>,
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { slot, pid } = self;
+        match pid {
+            Some(pid) => write!(f, "slot {slot} is held by a verifier that is gone (process {pid}): ")?,
+            None => write!(f, "slot {slot} was left by a verifier that is gone: ")?,
+        }
+        f.write_str("whoever verifies next takes it away")
+    }
 }
 
 /// Slots of verifiers that nobody has spoken to for `silent_for`, or that no session holds.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{Drift, Lsn, PrimaryLook, ReplicaLook, Slot, State, Subscription, TableState, Verdict};
+use crate::{Drift, Lsn, PrimaryLook, ReplicaLook, Slot, SlotPurpose, State, Subscription, TableState, Verdict};
 
 /// A replica that is behind and has not moved for this long is stuck. At rest the primary is heard of every 2 seconds
 /// (its watermark), now and then only after 5.
@@ -30,6 +30,8 @@ struct Memory {
     moved: Instant,
     /// Whether that was seen, or is only when it was looked at first.
     has_moved: bool,
+    /// What the tables took on disk when they were last looked at.
+    table_bytes: i64,
     apply_errors: Errors,
     sync_errors: Errors,
     /// Where the primary was last.
@@ -144,6 +146,7 @@ impl Judge {
             farthest: progress,
             moved: now,
             has_moved: false,
+            table_bytes: replica.table_bytes,
             apply_errors: Errors::of(apply_errors),
             sync_errors: Errors::of(sync_errors),
             flushed: None,
@@ -159,6 +162,12 @@ impl Judge {
         if moves {
             (memory.moved, memory.has_moved) = (now, true);
         }
+        // In the middle of a large transaction only the tables grow. It is no progress by which a worker would have got over its
+        // errors: one that fails does so in the middle, again and again.
+        if replica.table_bytes > memory.table_bytes {
+            (memory.moved, memory.has_moved) = (now, true);
+        }
+        memory.table_bytes = replica.table_bytes;
         memory.apply_errors.note(apply_errors, moves, now);
         memory.sync_errors.note(sync_errors, farthest.ready > memory.farthest.ready, now);
         (memory.farthest, memory.flushed) = (farthest, flushed.or(memory.flushed));
@@ -255,7 +264,9 @@ impl Seen<'_> {
         let known = conflicts.iter().map(|found| format!("{} times {}", found.count, found.kind));
         let known: Vec<_> = known.chain(self.stopping_drift()).collect();
         let because = match known.is_empty() {
-            true => "why, PostgreSQL says in the replica's log alone".to_owned(),
+            true => {
+                "why, PostgreSQL says in the replica's log alone; a row that stands in the way, `heal` names".to_owned()
+            }
             false => known.join("; "),
         };
         self.is_failing().then(|| (State::Failing, format!("changes can't be applied: {because} ({counted})")))
@@ -323,8 +334,16 @@ impl Seen<'_> {
     fn side_notes(&self) -> Vec<String> {
         let orphans = self.primary.iter().flat_map(|primary| &primary.slots);
         let orphans = orphans.filter(|slot| slot.is_orphan(self.known_slots));
-        let orphans =
-            orphans.map(|slot| format!("slot {} keeps {} bytes of WAL for nobody", slot.name, slot.retained_wal_bytes));
+        let orphans = orphans.map(|slot| {
+            let Slot { name, retained_wal_bytes: kept, .. } = slot;
+            let what_to_do = match slot.purpose() {
+                SlotPurpose::Verification => "a verifier left it, and whoever verifies next takes it away".to_owned(),
+                SlotPurpose::Subscription | SlotPurpose::TableCopy | SlotPurpose::Other => {
+                    format!("unless its reader comes back, drop it (slots drop {name})")
+                }
+            };
+            format!("slot {name} keeps {kept} bytes of WAL for nobody: {what_to_do}")
+        });
         let drifts = self.drifts().into_iter().filter(|drift| !drift.kind.stops_apply());
         let unlimited = self.primary.is_some_and(|primary| primary.slot_wal_limit.is_none());
         let unlimited =

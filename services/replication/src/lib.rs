@@ -5,7 +5,6 @@
 //! both sides have; they know nothing of sales.
 
 mod changes;
-mod conflict;
 mod drift;
 mod judge;
 mod lsn;
@@ -24,7 +23,6 @@ mod verdict;
 mod watermark;
 
 pub use changes::{Change, ChangeReader, ReadError, What};
-pub use conflict::{Conflict, ConflictError, conflicts};
 pub use drift::{Drift, DriftKind, PrimaryColumn, ReplicaColumn, drifts};
 pub use judge::{DANGER, Judge, STUCK_AFTER};
 pub use lsn::{Lsn, ParseLsnError};

@@ -30,9 +30,8 @@ pub struct PrimaryLook {
 impl PrimaryLook {
     /// Looks now.
     pub async fn now(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
-        let (position, _) = Position::flushed_with_clock(&mut *connection).await?;
         Ok(Self {
-            flushed: position.lsn,
+            flushed: Position::flushed(&mut *connection).await?,
             position: Position::current(&mut *connection).await?,
             publication: Publication::find(&mut *connection, PUBLICATION).await?,
             columns: drift::published_columns(&mut *connection, PUBLICATION).await?,

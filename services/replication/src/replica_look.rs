@@ -14,6 +14,9 @@ pub struct ReplicaLook {
     pub subscription: Option<Subscription>,
     /// The newest watermark that is visible.
     pub watermark: Option<Watermark>,
+    /// What the subscribed tables take on disk, less those that somebody has locked against all. A large transaction is applied
+    /// as one message, at whose end alone anything else moves; meanwhile they grow.
+    pub table_bytes: i64,
     /// The columns of the published and subscribed tables.
     pub columns: Vec<ReplicaColumn>,
 }
@@ -28,6 +31,7 @@ impl ReplicaLook {
         Ok(Self {
             subscription: Subscription::find(&mut *connection, subscription).await?,
             watermark: Watermark::newest(&mut *connection).await?,
+            table_bytes: table_bytes(&mut *connection, subscription).await?,
             columns: drift::replica_columns(connection, subscription, tables).await?,
         })
     }
@@ -50,4 +54,30 @@ impl ReplicaLook {
         let subscribed: Vec<String> = tables.map(|table| table.name.clone()).collect();
         drift::drifts(&primary.columns, &self.columns, &subscribed)
     }
+}
+
+/// To ask for a table's size waits for whoever has locked it against all, so those are left out.
+async fn table_bytes(connection: &mut PgConnection, subscription: &str) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        select coalesce(
+            sum(
+                case when not exists (
+                    select from pg_catalog.pg_locks as held
+                    where held.relation = subscribed.srrelid and held.mode = 'AccessExclusiveLock'
+                ) then pg_catalog.pg_total_relation_size(subscribed.srrelid) end
+            ),
+            0
+        )::bigint as "bytes!"
+        from pg_catalog.pg_subscription as subscription
+        join pg_catalog.pg_subscription_rel as subscribed on subscribed.srsubid = subscription.oid
+        where subscription.subname = $1::text
+            and subscription.subdbid = (
+                select oid from pg_catalog.pg_database where datname = current_database()
+            )
+        "#,
+        subscription
+    )
+    .fetch_one(connection)
+    .await
 }

@@ -62,6 +62,11 @@ impl Position {
         Ok((Self { identity, lsn: row.lsn }, row.clock - asked_at))
     }
 
+    /// The first half of [`flushed_with_clock`](Self::flushed_with_clock), without the history that it lies in.
+    pub async fn flushed(connection: &mut PgConnection) -> Result<Lsn, sqlx::Error> {
+        sqlx::query_scalar!(r#"select pg_current_wal_flush_lsn() as "lsn!: Lsn""#).fetch_one(connection).await
+    }
+
     /// The token that covers everything before this position.
     pub fn token(self) -> ConsistencyToken {
         ConsistencyToken::new(self)

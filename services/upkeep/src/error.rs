@@ -132,8 +132,11 @@ pub enum UpkeepError {
     #[error(transparent)]
     Change(#[from] ChangeFileError),
     /// Somebody asked to stop.
-    #[error("interrupted: what was built is taken away, and the tables are as they were")]
-    Interrupted,
+    #[error("interrupted: {left}")]
+    Interrupted {
+        /// How things stand, for people.
+        left: &'static str,
+    },
     /// It can't be rebuilt beside itself.
     #[error("{table} can't be built anew: {why}")]
     Unfit {

@@ -2,6 +2,7 @@
 //!
 //! | way | what for |
 //! | --- | --- |
+//! | [`conflicts`] | names the rows of the replica that stop apply, and changes nothing |
 //! | [`heal`] | a row of the replica stands where the primary's stream wants to put one: apply fails, for ever |
 //! | [`resync`] | one table is built anew beside the one that queries read, and takes its place |
 //! | [`rebuild`] | the same with all tables, also where the slot on the primary is lost |
@@ -27,7 +28,7 @@ pub use change::{
     plan,
 };
 pub use command::{ApplyArgs, FAILED, HealArgs, Operation, Output, PlanArgs, PromoteArgs, RebuildArgs, ResyncArgs};
-pub use conflict::Conflict;
+pub use conflict::{Conflict, conflicts};
 pub use error::UpkeepError;
 pub use heal::{Healed, heal};
 pub use promote::{Promoted, PromotionPlan, Record, StepTime, give_up, promote};

@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tandem_convergence::{Options, Report, Side, check_observed};
-use tandem_replication::{Lsn, PUBLICATION, Slot, Subscription};
+use tandem_replication::{Lsn, PUBLICATION, Position, Slot, Subscription};
 
 use crate::error::{UpkeepError, on};
 
@@ -87,7 +87,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// Both databases, under the lock of whoever heals this replica.
+/// Both databases; under the lock of whoever heals this replica, unless he only looks.
 pub(crate) struct Sides {
     pub(crate) primary: PgConnection,
     pub(crate) replica: PgConnection,
@@ -96,9 +96,15 @@ pub(crate) struct Sides {
 
 impl Sides {
     pub(crate) async fn connect(addresses: &Addresses) -> Result<Self, UpkeepError> {
+        let mut sides = Self::to_look(addresses).await?;
+        lock(&mut sides.replica, Side::Replica).await?;
+        Ok(sides)
+    }
+
+    /// Without the lock: for who looks and changes nothing.
+    pub(crate) async fn to_look(addresses: &Addresses) -> Result<Self, UpkeepError> {
         let primary = connect(Side::Primary, &addresses.primary_url).await?;
-        let mut replica = connect(Side::Replica, &addresses.replica_url).await?;
-        lock(&mut replica, Side::Replica).await?;
+        let replica = connect(Side::Replica, &addresses.replica_url).await?;
         Ok(Self { primary, replica, addresses: addresses.clone() })
     }
 
@@ -151,10 +157,7 @@ impl Sides {
 
     /// Up to where the primary has flushed its WAL: all that a slot can be asked for.
     pub(crate) async fn flushed(&mut self) -> Result<Lsn, UpkeepError> {
-        sqlx::query_scalar("select pg_current_wal_flush_lsn()")
-            .fetch_one(&mut self.primary)
-            .await
-            .map_err(on(Side::Primary, "reading its position"))
+        Position::flushed(&mut self.primary).await.map_err(on(Side::Primary, "reading its position"))
     }
 
     /// Behind the commit of everything that is visible on the primary, and flushed: a slot can be read up to there. A message

@@ -16,7 +16,7 @@ const ORIGIN: &str = r#"
 "#;
 
 /// More than two batches of old rows.
-const OLD_ROWS: &str = "
+pub const OLD_ROWS: &str = "
     with sale as (
         insert into sales.sales_transaction
         select gen_random_uuid(), now(), 1, 41, 'cash', 2, 0, null, now(), now(), 1 from generate_series(1, 2500)

@@ -5,6 +5,8 @@
 
 mod change;
 mod conflict;
+mod cut_off;
+mod replicas;
 mod resync;
 mod traffic;
 
@@ -26,7 +28,7 @@ use tokio::{
     time::sleep,
 };
 use xtask::{
-    postgres::{Login, TestOptions},
+    postgres::{Login, TestOptions, TestPair},
     service::{Binaries, Service, give_environment, migrate_environment},
 };
 
@@ -57,6 +59,17 @@ async fn operation(tandem: &Tandem, arguments: &[&str]) -> Command {
     command.args(arguments).stdin(std::process::Stdio::null());
     let mut command = Command::from(command);
     command.kill_on_drop(true);
+    command
+}
+
+/// The same of `tandem-migrate`, with all of a pair's replicas.
+async fn migration(pair: &TestPair, arguments: &[&str]) -> Command {
+    let mut command = Command::new(Binaries::from_environment().await.unwrap().migrator());
+    let urls: Vec<_> = pair.replicas().map(|(_, replica)| replica.admin_url()).collect();
+    let subscriptions: Vec<_> = pair.replicas().map(|(number, _)| number.subscription()).collect();
+    command.env("TANDEM_MIGRATE_PRIMARY_URL", pair.primary().admin_url());
+    command.env("TANDEM_MIGRATE_REPLICA_URL", urls.join(",")).env("TANDEM_SUBSCRIPTION", subscriptions.join(","));
+    command.args(arguments).stdin(std::process::Stdio::null()).kill_on_drop(true);
     command
 }
 

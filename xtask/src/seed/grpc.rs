@@ -14,7 +14,7 @@ use tandem_proto::google::r#type::Money;
 use tandem_proto::sales::command::v1::CreateTransactionRequest;
 use tandem_proto::sales::command::v1::sales_command_service_client::SalesCommandServiceClient;
 use tandem_proto::sales::v1::{SalesItem, SalesTransaction};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use uuid::Uuid;
 
@@ -22,16 +22,11 @@ use super::Plan;
 use super::batch::Batch;
 use super::generator::{Line, Sale};
 use super::progress::{Outcome, Progress, Share};
+use crate::channel::connect;
 use crate::terminal::counted;
 
-/// A local service answers at once or not at all.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Far above what a commit takes even when the disk is busy; the service sees it as its deadline.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// A stream whose other side has gone without a word is found out by these: how often it is asked, and how long an
-/// answer may take.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Tries of one sale. With the pauses below they span about 15 seconds: a restart of the service.
 pub(super) const MAX_TRIES: u32 = 12;
 /// Pauses double from the first to the longest; each is drawn from the upper half, so that calls that
@@ -95,13 +90,7 @@ pub(super) fn refused(status: &Status) -> anyhow::Error {
 
 /// A connection to the service, renewed by itself when it breaks.
 pub(super) async fn channel(address: &str) -> anyhow::Result<Channel> {
-    let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-    let endpoint = Endpoint::from_shared(url).with_context(|| format!("{address} is no host:port and no URL"))?;
-    let endpoint = endpoint.http2_keep_alive_interval(KEEP_ALIVE_INTERVAL).keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
-    let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).connect().await;
-    channel.with_context(|| {
-        format!("no command service answers at {address}: start one with `cargo xtask up`, or name it with --command-address")
-    })
+    connect("command", address).await
 }
 
 /// One sale, once: every try carries the same request id, so a try whose answer was lost is not applied again. Gives its

@@ -1,17 +1,18 @@
 //! What both databases say of each replica, asked as their superusers.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use serde::Serialize;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection};
+use tandem_convergence::leftover;
 use tandem_replication::{
-    Conflict, ConflictCount, Drift, Judge, PrimaryLook, ReplicaLook, STUCK_AFTER, Slot, State, SubscribedTable,
-    Subscription, Verdict, conflicts,
+    ConflictCount, Drift, Judge, PrimaryLook, ReplicaLook, STUCK_AFTER, Slot, State, SubscribedTable, Subscription,
+    Verdict,
 };
+use tandem_upkeep::{Addresses, Conflict, conflicts};
 
 use super::apply_log;
 use crate::postgres::{ReplicaNumber, postmaster};
@@ -20,6 +21,8 @@ use crate::terminal;
 
 /// How long the databases may take to answer before the replication counts as unknown.
 const REPLICATION_LIMIT: Duration = Duration::from_secs(5);
+/// How long the search for rows in the way may take: of a backlog of 100,000 changes it is a second or two.
+const SEARCH_LIMIT: Duration = Duration::from_secs(20);
 /// Between looks at a replica of which it is not known yet whether it moves.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 /// So long a replica is looked at until it is known whether it moves.
@@ -155,14 +158,13 @@ async fn both(
         (false, false) => {}
     }
     let asked = async {
-        let (mut primary, mut replica_connection) = (connect(primary).await?, connect(replica).await?);
-        let seen = ask(&mut primary, &mut replica_connection, number, judge).await?;
-        Ok::<_, sqlx::Error>((seen, primary, replica_connection))
+        let (mut primary, mut replica) = (connect(primary).await?, connect(replica).await?);
+        ask(&mut primary, &mut replica, number, judge).await
     };
     match tokio::time::timeout(REPLICATION_LIMIT, asked).await {
-        Ok(Ok((mut seen, mut primary, mut connection))) => {
+        Ok(Ok(mut seen)) => {
             if matches!(seen.verdict.state, State::Failing | State::Stuck) {
-                seen.failure = Some(why(&mut primary, &mut connection, replica, &seen.subscription).await);
+                seen.failure = Some(why(primary, replica, &seen.subscription).await);
             }
             Ok(seen)
         }
@@ -181,14 +183,19 @@ async fn ask(
     // The primary first: a replica at work would look late by what came in between.
     let there = PrimaryLook::now(primary).await?;
     let here = ReplicaLook::now(&mut *replica, &name, &there.tables()).await?;
-    let verdict = judge.judge(Some(&there), &here, Instant::now());
+    let mut verdict = judge.judge(Some(&there), &here, Instant::now());
+    // Those that a session still holds, which has been silent for long, look to others as if they were in use.
+    let silent = leftover::find(&mut *primary, leftover::SILENT_FOR).await?;
+    let silent: Vec<_> = silent.into_iter().filter(|left| left.pid.is_some()).collect();
+    verdict.also.extend(silent.iter().map(ToString::to_string));
     let rollup_backlog_sales = sqlx::query_scalar(
         "select cardinality(tandem.changed_sales(folded_xid, sweep_xid, sweep_id, 10001))::bigint \
          from tandem.fold where is_current",
     )
     .fetch_one(replica)
     .await?;
-    let orphan_slots = judge.orphans(&there).cloned().collect();
+    let is_silent = |slot: &&Slot| silent.iter().any(|left| left.slot == slot.name);
+    let orphan_slots = judge.orphans(&there).chain(there.slots.iter().filter(is_silent)).cloned().collect();
     Ok(ReplicationStatus { rollup_backlog_sales, orphan_slots, ..status(name, &there, &here, verdict) })
 }
 
@@ -227,13 +234,19 @@ fn status(name: String, there: &PrimaryLook, here: &ReplicaLook, verdict: Verdic
     }
 }
 
-async fn why(primary: &mut PgConnection, replica: &mut PgConnection, side: &SideState, subscription: &str) -> Failure {
-    let log = apply_log::last_failure(&side.data_directory);
-    match conflicts(primary, replica, subscription).await {
-        Ok(in_the_way) => Failure { in_the_way, not_looked: None, log },
-        Err(error) => {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            Failure { in_the_way: Vec::new(), not_looked: Some(format!("{error}{cause}")), log }
+async fn why(primary: &SideState, replica: &SideState, subscription: &str) -> Failure {
+    let addresses = Addresses {
+        primary_url: primary.admin_url.clone(),
+        replica_url: replica.admin_url.clone(),
+        subscription: subscription.to_owned(),
+    };
+    let log = apply_log::last_failure(&replica.data_directory);
+    match tokio::time::timeout(SEARCH_LIMIT, conflicts(&addresses)).await {
+        Ok(Ok(in_the_way)) => Failure { in_the_way, not_looked: None, log },
+        Ok(Err(error)) => Failure { in_the_way: Vec::new(), not_looked: Some(error.with_causes()), log },
+        Err(_elapsed) => {
+            let why = format!("it took longer than {} s", SEARCH_LIMIT.as_secs());
+            Failure { in_the_way: Vec::new(), not_looked: Some(why), log }
         }
     }
 }

@@ -8,6 +8,10 @@ use super::replication::{Failure, ReplicationStatus};
 use super::{NamedReplica, Status};
 use crate::terminal::counted;
 
+/// Rows in the way that are named: more, nobody reads.
+const MOST_ROWS: usize = 5;
+const HEALING: &str = "`cargo xtask heal` shows both rows, sets the replica's aside, and lets apply go on";
+
 impl Display for Status {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(postgres) = &self.postgres else {
@@ -106,8 +110,15 @@ impl Display for ReplicationStatus {
 
 impl Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for conflict in &self.in_the_way {
+        for conflict in self.in_the_way.iter().take(MOST_ROWS) {
             writeln!(out, "  in the way: {conflict}")?;
+        }
+        match self.in_the_way.len() {
+            0 => {}
+            more if more > MOST_ROWS => {
+                writeln!(out, "  and {}; {HEALING}", counted((more - MOST_ROWS) as u64, "more row"))?
+            }
+            _ => writeln!(out, "  {HEALING}")?,
         }
         if let Some(why) = &self.not_looked {
             writeln!(out, "  rows in the way were not looked for: {why}")?;

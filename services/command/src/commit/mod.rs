@@ -6,7 +6,7 @@
 //! | [`lane`] | a queue and a connection: commits all that waits in one transaction |
 //! | [`split`] | what becomes of a batch that the database refuses |
 //! | [`heartbeat`] | leaves a watermark behind the commits |
-//! | [`retention`] | removes request ids that are old enough |
+//! | [`retention`] | removes what is old enough: request ids, imports, batches |
 
 mod committer;
 mod heartbeat;
@@ -16,4 +16,4 @@ mod split;
 
 pub use committer::{Committer, LaneSettings};
 pub use heartbeat::Heartbeat;
-pub use retention::Retention;
+pub use retention::{Kept, Retention};

@@ -1,8 +1,8 @@
-//! Removes what is old enough: request ids, a few thousand at a time, and watermarks of services that are gone.
+//! Removes what is old enough, a portion at a time: request ids, imports, batches, and watermarks of services that are gone.
 
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;
 use tandem_chassis::{
     database::{Database, DatabaseError},
@@ -11,7 +11,7 @@ use tandem_chassis::{
     status::chain_of,
 };
 
-use crate::store::{remove_abandoned, remove_older, remove_older_imports};
+use crate::store::{remove_abandoned, remove_older, remove_older_batches, remove_older_imports};
 
 /// Between rounds. Retention is counted in days, so an hour more or less is nothing.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(600);
@@ -20,15 +20,24 @@ const BETWEEN_PORTIONS: Duration = Duration::from_millis(200);
 /// One portion takes milliseconds.
 const PORTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Removes request ids that are older than they are kept.
+/// How long things are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept {
+    /// Request ids and imports. A retry that comes later is a new command.
+    pub request_ids: Duration,
+    /// Batches that have ended. Nobody can ask for them later.
+    pub batches: Duration,
+}
+
+/// Removes what is older than it is kept.
 pub struct Retention {
     database: Database,
-    kept: Duration,
+    kept: Kept,
 }
 
 impl Retention {
-    /// Keeps ids for `kept`. A retry that comes later is a new command.
-    pub const fn new(database: Database, kept: Duration) -> Self {
+    /// Keeps things for so long.
+    pub const fn new(database: Database, kept: Kept) -> Self {
         Self { database, kept }
     }
 
@@ -41,11 +50,11 @@ impl Retention {
                     BETWEEN_ROUNDS
                 }
                 Ok(removed) => {
-                    tracing::debug!(removed, "request ids and imports were removed");
+                    tracing::debug!(removed, "request ids, imports and batches were removed");
                     BETWEEN_PORTIONS
                 }
                 Err(error) => {
-                    tracing::warn!(error = chain_of(&error), "old request ids can't be removed");
+                    tracing::warn!(error = chain_of(&error), "what is old can't be removed");
                     BETWEEN_ROUNDS
                 }
             };
@@ -65,16 +74,27 @@ impl Retention {
     }
 
     async fn remove_portion(&self) -> Result<u64, DatabaseError> {
-        let kept = TimeDelta::from_std(self.kept).unwrap_or(TimeDelta::MAX);
-        let Some(before) = Utc::now().checked_sub_signed(kept) else { return Ok(0) };
-        let deadline = Deadline::after(PORTION_TIMEOUT);
-        self.database
-            .write(deadline, move |connection| {
-                let both = async move {
-                    Ok(remove_older(&mut *connection, before).await? + remove_older_imports(connection, before).await?)
-                };
-                both.boxed()
-            })
-            .await
+        let (requests, batches) = (ago(self.kept.request_ids), ago(self.kept.batches));
+        let removed = self.database.write(Deadline::after(PORTION_TIMEOUT), move |connection| {
+            let all = async move {
+                let mut removed = 0;
+                if let Some(before) = requests {
+                    removed += remove_older(&mut *connection, before).await?;
+                    removed += remove_older_imports(&mut *connection, before).await?;
+                }
+                // Behind the imports: a batch is kept for as long as its import can be resumed.
+                if let Some(before) = batches {
+                    removed += remove_older_batches(connection, before).await?;
+                }
+                Ok(removed)
+            };
+            all.boxed()
+        });
+        removed.await
     }
+}
+
+/// The moment that was so long ago; none for more time than there has been.
+fn ago(kept: Duration) -> Option<DateTime<Utc>> {
+    Utc::now().checked_sub_signed(TimeDelta::from_std(kept).unwrap_or(TimeDelta::MAX))
 }

@@ -13,10 +13,12 @@
 //! | [`import`] | tables `tandem.import`, `tandem.import_refusal`: how far each import has come |
 //! | [`import_connection`] | the connection of an import: writes its chunks |
 //! | [`import_batch`] | tables `tandem.batch_control`, `tandem.batch_part`: each import is a batch |
+//! | [`batch_removal`] | the same tables: batches that are old enough |
 //! | [`import_rows`] | rows of an import as binary COPY takes them |
 //! | [`error`] | what can go wrong, and which constraint belongs to which field |
 
 mod batch;
+mod batch_removal;
 mod connection;
 mod create;
 mod culprit;
@@ -34,6 +36,7 @@ mod sale;
 mod watermark;
 
 pub use batch::{name_culprit, write};
+pub use batch_removal::remove_older_batches;
 pub use connection::LaneConnection;
 pub use error::{BatchError, StoreError};
 pub use import::remove_older_imports;

@@ -60,7 +60,7 @@ fn replica(applied: u64) -> ReplicaLook {
         tables: Vec::new(),
         progress,
     };
-    ReplicaLook { subscription: Some(subscription), watermark: None, columns: Vec::new() }
+    ReplicaLook { subscription: Some(subscription), watermark: None, table_bytes: 0, columns: Vec::new() }
 }
 
 fn with(applied: u64, change: impl FnOnce(&mut Subscription)) -> ReplicaLook {

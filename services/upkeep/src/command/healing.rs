@@ -10,6 +10,8 @@ use crate::conflict::Conflict;
 use crate::heal::{Healed, heal};
 use crate::sides::Addresses;
 
+const LEFT: &str = "rows that were set aside are in tandem.set_aside, and nothing else was changed; run it again";
+
 /// What `heal` takes.
 #[derive(Clone, Debug, Args)]
 pub struct HealArgs {
@@ -25,7 +27,7 @@ impl HealArgs {
         let options = operation.options(&addresses.subscription);
         let agree = |rows: &[Conflict]| spinner.suspend(|| operation.agreed(&plan(rows)));
         let healing = heal(addresses, &options, agree, |step| spinner.set_message(step.to_string()));
-        let outcome = operation.in_time(&spinner, healing).await;
+        let outcome = operation.in_time(&spinner, LEFT, healing).await;
         operation.end(outcome, told, |healed: &Healed| healed.agreed.then_some(healed.verify.as_ref()).flatten())
     }
 }

@@ -10,6 +10,9 @@ use super::operation::{FAILED, NOT_EQUAL, Operation, Output};
 use crate::change::{Applied, Change, Direction, PairAddresses, Plan, apply, plan};
 use crate::error::UpkeepError;
 
+const LEFT: &str = "the steps that were done stay, and no replica lacks what the stream brings; `plan` shows where both sides \
+    stand, and `apply` goes on from there";
+
 /// Which change.
 #[derive(Clone, Debug, Args)]
 struct Changed {
@@ -92,7 +95,7 @@ impl ApplyArgs {
             let observe = |step: &crate::sides::Step| spinner.set_message(step.to_string());
             apply(addresses, &change, self.changed.direction(), &options, agree, observe).await
         };
-        let outcome = operation.in_time(&spinner, applying).await;
+        let outcome = operation.in_time(&spinner, LEFT, applying).await;
         operation.end(outcome, applied, |done: &Applied| {
             done.verify.iter().find(|report| !report.equal).or(done.verify.first())
         })

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use tandem_convergence::{Options, Report};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::UpkeepError;
 
@@ -41,6 +42,16 @@ pub enum Output {
     Json,
 }
 
+/// Where signals can't be watched, they end the process by themselves.
+async fn asked_to_stop() {
+    let watched = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (Ok(mut interrupt), Ok(mut terminate)) = watched else { return std::future::pending().await };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
 impl Operation {
     pub(super) fn options(&self, subscription: &str) -> Options {
         let timeout = Duration::from_secs(self.timeout);
@@ -69,17 +80,18 @@ impl Operation {
         read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
     }
 
+    /// Carries it out until the time is up, or somebody asks to stop (Ctrl-C, SIGTERM). `left` says how things stand then.
     pub(super) async fn in_time<T>(
         &self,
         spinner: &ProgressBar,
+        left: &'static str,
         doing: impl Future<Output = Result<T, UpkeepError>>,
     ) -> Result<T, UpkeepError> {
         let timeout = Duration::from_secs(self.timeout);
         let doing = async {
             tokio::select! {
                 done = doing => done,
-                // Where signals can't be watched, they end the process by themselves.
-                Ok(()) = tokio::signal::ctrl_c() => Err(UpkeepError::Interrupted),
+                () = asked_to_stop() => Err(UpkeepError::Interrupted { left }),
             }
         };
         let outcome = tokio::time::timeout(timeout, doing).await;

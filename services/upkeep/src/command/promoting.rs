@@ -12,6 +12,10 @@ use crate::error::UpkeepError;
 use crate::promote::{Promoted, PromotionPlan, Record, give_up, promote};
 use crate::sides::Addresses;
 
+/// How things stand after an interruption.
+const LEFT: &str =
+    "run it again, and it goes on; as long as the replica was not turned, `promote --give-up` lets writers in again";
+
 /// What `promote` takes.
 #[derive(Clone, Debug, Args)]
 pub struct PromoteArgs {
@@ -42,7 +46,7 @@ impl PromoteArgs {
         let options = operation.options(&addresses.subscription);
         let agree = |plan: &PromotionPlan| spinner.suspend(|| operation.agreed(&planned(plan)));
         let promoting = promote(addresses, &options, agree, |step| spinner.set_message(step.to_string()));
-        let outcome = operation.in_time(&spinner, promoting).await;
+        let outcome = operation.in_time(&spinner, LEFT, promoting).await;
         Some(given_up(addresses, outcome).await)
     }
 
@@ -64,7 +68,7 @@ impl PromoteArgs {
     /// Lets writers in again, and prints whether.
     pub async fn give_up(&self, addresses: &Addresses) -> ExitCode {
         let spinner = self.operation.spinner();
-        match self.operation.in_time(&spinner, give_up(addresses)).await {
+        match self.operation.in_time(&spinner, LEFT, give_up(addresses)).await {
             Ok(lifted) => {
                 let text = if lifted {
                     "writers are let in again"

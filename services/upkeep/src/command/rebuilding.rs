@@ -9,6 +9,9 @@ use crate::error::UpkeepError;
 use crate::resync::{Resynced, clean_up, rebuild, resync};
 use crate::sides::Addresses;
 
+const LEFT: &str = "what was built beside the tables is taken away; they are as they were, or, where they had been swapped, \
+    new; run it again";
+
 /// What `resync` takes.
 #[derive(Clone, Debug, Args)]
 pub struct ResyncArgs {
@@ -27,7 +30,7 @@ impl ResyncArgs {
         let options = operation.options(&addresses.subscription);
         let agree = |tables: &[String]| spinner.suspend(|| operation.agreed(&building(tables)));
         let building = resync(addresses, &self.table, &options, agree, |step| spinner.set_message(step.to_string()));
-        let outcome = operation.in_time(&spinner, building).await;
+        let outcome = operation.in_time(&spinner, LEFT, building).await;
         operation.end(cleaned(addresses, outcome).await, resynced, |done: &Resynced| done.verify.as_ref())
     }
 }
@@ -51,7 +54,7 @@ impl RebuildArgs {
             spinner.suspend(|| operation.agreed(&format!("{}\n{stale}", building(tables))))
         };
         let rebuilding = rebuild(addresses, &options, agree, |step| spinner.set_message(step.to_string()));
-        let outcome = operation.in_time(&spinner, rebuilding).await;
+        let outcome = operation.in_time(&spinner, LEFT, rebuilding).await;
         operation.end(cleaned(addresses, outcome).await, resynced, |done: &Resynced| done.verify.as_ref())
     }
 }

@@ -6,6 +6,9 @@ use super::shape::Shape;
 use crate::sides::publication;
 use crate::table::{listed, relation};
 
+/// Schema, name, published columns, row filter.
+type Row = (String, String, Option<Vec<String>>, Option<String>);
+
 /// A published table of the old primary.
 pub(super) struct Published {
     pub(super) schema: String,
@@ -18,7 +21,7 @@ pub(super) struct Published {
 
 impl Published {
     pub(super) async fn all(primary: &mut PgConnection) -> Result<Vec<Self>, sqlx::Error> {
-        let rows: Vec<(String, String, Option<Vec<String>>, Option<String>)> = sqlx::query_as(
+        let rows: Vec<Row> = sqlx::query_as(
             "
             select namespace.nspname::text, class.relname::text,
                 (
