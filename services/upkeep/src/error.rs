@@ -110,6 +110,12 @@ pub enum UpkeepError {
         "somebody writes to the primary and does not come to an end: end that session (pg_stat_activity) and run this again"
     )]
     StillWriting,
+    /// A promotion was cut off before it had turned anything.
+    #[error("interrupted: nothing was turned, and writers are let in")]
+    PromotionInterrupted,
+    /// A promotion was cut off behind its point of no return.
+    #[error("the replica is the primary now, and the old one was not cleaned to the end: run this again")]
+    NotDemoted,
     /// A promotion was cut off, and whether there is a way back could not be found out.
     #[error(
         "{outcome}. Writers may still be locked out ({source}): run this again to go on, or with --give-up to let them in"

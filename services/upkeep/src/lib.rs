@@ -31,6 +31,6 @@ pub use command::{ApplyArgs, FAILED, HealArgs, Operation, Output, PlanArgs, Prom
 pub use conflict::{Conflict, conflicts};
 pub use error::UpkeepError;
 pub use heal::{Healed, heal};
-pub use promote::{Promoted, PromotionPlan, Record, StepTime, give_up, promote};
+pub use promote::{GivenUp, Promoted, PromotionPlan, Record, StepTime, give_up, promote};
 pub use resync::{Resynced, clean_up, rebuild, resync};
 pub use sides::{Addresses, Step};

@@ -10,7 +10,8 @@ with own as (
     select format('schema %s of %s %s %s', nspname, pg_get_userbyid(nspowner), nspacl::text, obj_description(oid, 'pg_namespace')) as line
     from pg_namespace where nspname !~ '^pg_' and nspname <> 'information_schema'
     union all
-    select format('relation %s %s of %s %s %s %s %s', class.oid::regclass, relkind, pg_get_userbyid(relowner), relacl::text,
+    select format('relation %s %s of %s %s %s %s %s', class.oid::regclass, relkind, pg_get_userbyid(relowner),
+        array(select privilege::text from unnest(relacl) as privilege order by 1)::text,
         relreplident, reloptions::text, obj_description(class.oid, 'pg_class'))
     from pg_class as class join own on own.oid = relnamespace where relkind <> 'i'
     union all
@@ -57,4 +58,11 @@ select line from lines order by line
 
 pub async fn catalog(connection: &mut PgConnection) -> Vec<String> {
     sqlx::query_scalar(CATALOG).fetch_all(connection).await.unwrap()
+}
+
+/// Lines that one of them lacks.
+pub fn difference(before: &[String], after: &[String]) -> Vec<String> {
+    let lost = before.iter().filter(|line| !after.contains(line)).map(|line| format!("lost: {line}"));
+    let gained = after.iter().filter(|line| !before.contains(line)).map(|line| format!("gained: {line}"));
+    lost.chain(gained).collect()
 }

@@ -12,12 +12,16 @@ use serde_json::Value;
 use tandem_convergence::Options;
 use tandem_proto::sales::command::v1::CreateTransactionRequest;
 use tandem_tests::{Tandem, database, program::run_to_end, request};
-use tandem_upkeep::{Promoted, Step, UpkeepError, give_up, promote};
+use tandem_upkeep::{GivenUp, Promoted, Step, UpkeepError, give_up, promote};
 use tokio::{process::Command, sync::Notify, time::sleep};
 use tonic::Code;
 use xtask::{postgres::TestOptions, service::Binaries};
 
-use super::{SLOTS, addresses, connect, count, run};
+use super::{
+    SLOTS, addresses,
+    catalog::{catalog, difference},
+    connect, count, run,
+};
 
 const STORE: i32 = 61;
 /// What the primary has of an item.
@@ -94,6 +98,7 @@ async fn a_promotion_that_is_refused_given_up_or_killed_leaves_a_pair_or_a_new_p
     somebody_writes(&tandem).await;
     the_sides_differ(&tandem).await;
     it_is_given_up(&tandem).await;
+    an_operator_has_things_of_his_own(&tandem).await;
     it_is_killed_at_each_step(&tandem).await;
 }
 
@@ -150,16 +155,35 @@ async fn the_sides_differ(tandem: &Tandem) {
 async fn it_is_given_up(tandem: &Tandem) {
     let cut = |step: &Step| matches!(step, Step::Carrying(..));
     assert!(promoted_unless(tandem, cut).await.is_none());
-    assert!(give_up(&addresses(tandem)).await.unwrap());
+    assert_eq!(give_up(&addresses(tandem)).await.unwrap(), GivenUp::Lifted);
     sells_again(tandem).await;
     // The replica is one: what was sold arrives.
     let arrived = "select count(*) = (select count(distinct transaction_id) from sales.sales_item)
         from sales.sales_transaction where store_id = 61";
     database::until(&mut tandem.replica().await, "the replica follows", arrived).await;
-    assert!(!give_up(&addresses(tandem)).await.unwrap(), "it was given up already");
+    assert_eq!(give_up(&addresses(tandem)).await.unwrap(), GivenUp::NotFenced);
+}
+
+/// What no migration knows of: a column on both sides, and on the primary an index, a grant, a default, a comment.
+async fn an_operator_has_things_of_his_own(tandem: &Tandem) {
+    let filled = "alter table sales.sales_item add column origin text default 'it''s a till';
+        alter table sales.sales_item alter column origin drop default";
+    run(&mut tandem.replica().await, filled).await;
+    let of_his_own = format!(
+        "alter table sales.sales_item add column origin text default 'it''s a till';
+        comment on column sales.sales_item.origin is 'whose?';
+        create index sales_item_category_idx on sales.sales_item (category) where origin is not null;
+        grant select on sales.sales_item to tandem_monitor;
+        alter table sales.sales_item set (fillfactor = 90);
+        alter publication tandem_publication drop table sales.sales_item;
+        alter publication tandem_publication add table sales.sales_item ({ITEM}, origin)"
+    );
+    run(&mut tandem.primary().await, &of_his_own).await;
+    sells(tandem).await.unwrap();
 }
 
 async fn it_is_killed_at_each_step(tandem: &Tandem) {
+    let before = catalog(&mut tandem.primary().await).await;
     let met = Arc::new(Mutex::new(HashSet::new()));
     let mut kills = 0;
     let done = loop {
@@ -175,13 +199,14 @@ async fn it_is_killed_at_each_step(tandem: &Tandem) {
     assert!(done.turned && done.lost_commits == Some(0) && done.record.is_some());
     let (mut old, mut new) = (tandem.primary().await, connect(&tandem.pair.replica().admin_url()).await);
     assert_eq!(count(&mut old, SLOTS).await, 0);
+    assert_eq!(difference(&before, &catalog(&mut new).await), Vec::<String>::new());
     assert_eq!(count(&mut new, "select count(*) from tandem.promotion").await, 1);
     assert_eq!(
         count(&mut new, "select count(*) from sales.sales_transaction").await,
         count(&mut old, "select count(*) from sales.sales_transaction").await
     );
     // Behind the COMMIT there is no way back.
-    assert!(!give_up(&addresses(tandem)).await.unwrap());
+    assert_eq!(give_up(&addresses(tandem)).await.unwrap(), GivenUp::TooLate);
     assert!(tandem.connect(xtask::postgres::Login::Command).await.is_err());
     // And again: it is said once more.
     let again = operate(tandem, &["--yes", "--output", "json"]).await;

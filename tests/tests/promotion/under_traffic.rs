@@ -4,12 +4,12 @@ use std::{
     process::Output,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use sqlx::Connection as _;
+use sqlx::{Connection as _, PgConnection};
 use tandem_convergence::{Options, check};
 use tandem_proto::sales::{
     command::v1::{CreateTransactionRequest, sales_command_service_client::SalesCommandServiceClient},
@@ -21,8 +21,13 @@ use tandem_tests::{
     program::run_to_end,
     request,
 };
-use tandem_upkeep::promote;
-use tokio::{process::Command, task::JoinSet, time::sleep};
+use tandem_upkeep::{Promoted, Step, promote};
+use tokio::{
+    process::Command,
+    sync::Notify,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 use tonic::{Code, transport::Channel};
 use uuid::Uuid;
 use xtask::{
@@ -30,13 +35,21 @@ use xtask::{
     service::{Binaries, Instance, give_environment, migrate_environment},
 };
 
-use super::{SLOTS, addresses, catalog::catalog, connect, count, run};
+use super::{
+    SLOTS, addresses,
+    catalog::{catalog, difference},
+    connect, count, run,
+};
 
 type Commands = SalesCommandServiceClient<Channel>;
+/// What was sent until it was answered, and the sale's id.
+type Sold = (CreateTransactionRequest, String);
 
 const STORE: i32 = 51;
 const IMPORTED: i32 = 52;
 const CALLERS: usize = 4;
+/// Sales that are enough to say that all are selling.
+const MORE: usize = 20;
 /// What a caller waits before it tries again.
 const BEFORE_A_RETRY: Duration = Duration::from_millis(20);
 
@@ -45,37 +58,58 @@ fn create(request_id: Uuid) -> CreateTransactionRequest {
     CreateTransactionRequest { request_id: request_id.to_string(), ..request::create(sale) }
 }
 
+async fn until(reached: impl Fn() -> bool) {
+    let waiting = async {
+        while !reached() {
+            sleep(BEFORE_A_RETRY).await;
+        }
+    };
+    timeout(Duration::from_secs(30), waiting).await.unwrap();
+}
+
 /// Callers that know where to call, and their sales.
 struct Callers {
-    calling: JoinSet<Vec<(CreateTransactionRequest, String)>>,
+    calling: JoinSet<Vec<Sold>>,
     whom: Arc<Mutex<Commands>>,
     over: Arc<AtomicBool>,
-    refused: Arc<AtomicBool>,
+    told: Arc<Told>,
+}
+
+/// How often callers were answered, and how often refused.
+#[derive(Default)]
+struct Told {
+    sold: AtomicUsize,
+    refused: AtomicUsize,
 }
 
 impl Callers {
     fn start(commands: Commands) -> Self {
         let whom = Arc::new(Mutex::new(commands));
-        let (over, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (over, told) = (Arc::new(AtomicBool::new(false)), Arc::new(Told::default()));
         let mut calling = JoinSet::new();
         for _ in 0..CALLERS {
-            calling.spawn(sell(Arc::clone(&whom), Arc::clone(&over), Arc::clone(&refused)));
+            calling.spawn(sell(Arc::clone(&whom), Arc::clone(&over), Arc::clone(&told)));
         }
-        Self { calling, whom, over, refused }
+        Self { calling, whom, over, told }
     }
 
-    async fn end(self) -> Vec<(CreateTransactionRequest, String)> {
+    async fn until_more_is_sold(&self) {
+        let before = self.told.sold.load(Ordering::Relaxed);
+        until(|| self.told.sold.load(Ordering::Relaxed) > before + MORE).await;
+    }
+
+    async fn until_one_is_refused(&self) {
+        until(|| self.told.refused.load(Ordering::Relaxed) > 0).await;
+    }
+
+    async fn end(self) -> Vec<Sold> {
         self.over.store(true, Ordering::Relaxed);
         self.calling.join_all().await.into_iter().flatten().collect()
     }
 }
 
 /// Each sale until it is acknowledged, always with the same request id.
-async fn sell(
-    whom: Arc<Mutex<Commands>>,
-    over: Arc<AtomicBool>,
-    refused: Arc<AtomicBool>,
-) -> Vec<(CreateTransactionRequest, String)> {
+async fn sell(whom: Arc<Mutex<Commands>>, over: Arc<AtomicBool>, told: Arc<Told>) -> Vec<Sold> {
     let mut sold = Vec::new();
     while !over.load(Ordering::Relaxed) {
         let create = create(Uuid::now_v7());
@@ -85,12 +119,13 @@ async fn sell(
                 Ok(answer) => break answer.into_inner().transaction.unwrap().transaction_id,
                 Err(status) => {
                     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
-                    refused.store(true, Ordering::Relaxed);
+                    told.refused.fetch_add(1, Ordering::Relaxed);
                     sleep(BEFORE_A_RETRY).await;
                 }
             }
         };
         sold.push((create, transaction_id));
+        told.sold.fetch_add(1, Ordering::Relaxed);
     }
     sold
 }
@@ -140,20 +175,62 @@ async fn a_replica_is_promoted_under_traffic_and_each_sale_is_there_once() {
     let import = new_import();
     let mut stream = ImportStream::start(&tandem.commands(), &import).await.unwrap();
     assert!(stream.rows(1, rows(IMPORTED, 1..=40)).await);
-    let said = stream.until(40).await.unwrap();
-    let mut old_admin = connect(&old.admin_url()).await;
+    let acknowledged = stream.until(40).await.unwrap().acknowledged.unwrap().last_row_number;
+    let (mut old_admin, mut new_admin) = (connect(&old.admin_url()).await, connect(&new.admin_url()).await);
     let before = catalog(&mut old_admin).await;
 
     let callers = Callers::start(tandem.commands());
-    sleep(Duration::from_millis(200)).await;
-    let done = promote(&addresses(&tandem), &Options::default(), |_| true, |_| ()).await.unwrap();
-    let mut new_commands = tandem.command_on(new).await.unwrap();
-    *callers.whom.lock().unwrap() = new_commands.clone();
-    sleep(Duration::from_millis(200)).await;
-    assert!(callers.refused.load(Ordering::Relaxed), "somebody was refused meanwhile");
-    let sold = callers.end().await;
+    callers.until_more_is_sold().await;
+    let done = promoted_with_a_late_writer(&tandem).await;
+    callers.until_one_is_refused().await;
+    let mut commands = tandem.command_on(new).await.unwrap();
+    *callers.whom.lock().unwrap() = commands.clone();
+    callers.until_more_is_sold().await;
+    let mut sold = callers.end().await;
+    sold.push((first, first_id));
 
-    // What is reported.
+    is_told(done);
+    each_sale_is_there_once(&mut new_admin, &mut commands, &sold).await;
+    // An import goes on where it was.
+    let stream = ImportStream::start(&commands, &resumed(&import, acknowledged)).await.unwrap();
+    assert_eq!(stream.started.last_row_number, 40);
+    assert!(stream.rows(41, rows(IMPORTED, 41..=50)).await && stream.finish(50).await);
+    assert_eq!(stream.end().await.unwrap().receipt.unwrap().rows_written, 50);
+    // The old one lets nobody in, and holds no slot.
+    let refused = tandem.connect(Login::Command).await.unwrap_err();
+    assert!(refused.to_string().contains("not permitted to log in"), "{refused}");
+    assert_eq!(count(&mut old_admin, SLOTS).await, 0);
+    let status = tandem.commands().create_transaction(create(Uuid::now_v7())).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    // The new one is what the old one was, and a migrate finds nothing to do.
+    let after = catalog(&mut new_admin).await;
+    assert_eq!(difference(&before, &after), Vec::<String>::new());
+    succeeded(&migrate(&tandem, Instance::Command, new).await);
+    assert_eq!(catalog(&mut new_admin).await, after);
+    follow(&tandem, new).await;
+    a_replica_knows_whose_token_is_whose(&tandem, &mut commands, &old_token, sold.len()).await;
+}
+
+/// An administrator who comes once everybody is locked out waits, and is refused in the end.
+async fn promoted_with_a_late_writer(tandem: &Tandem) -> Promoted {
+    let (locked, mut administrator) = (Arc::new(Notify::new()), tandem.primary().await);
+    let late = Arc::clone(&locked);
+    let late = tokio::spawn(async move {
+        late.notified().await;
+        sqlx::query("update sales.sales_transaction set cashier_id = 77").execute(&mut administrator).await
+    });
+    let observe = |step: &Step| {
+        if let Step::WaitingForApply(_) = step {
+            locked.notify_one();
+        }
+    };
+    let done = promote(&addresses(tandem), &Options::default(), |_| true, observe).await.unwrap();
+    let refused = late.await.unwrap().unwrap_err();
+    assert_eq!(refused.as_database_error().unwrap().code().as_deref(), Some("57P01"), "{refused}");
+    done
+}
+
+fn is_told(done: Promoted) {
     let record = done.record.unwrap();
     assert!((done.turned, done.lost_commits) == (true, Some(0)) && done.verify.unwrap().equal);
     assert!(record.applied_lsn >= record.drained_lsn);
@@ -161,63 +238,34 @@ async fn a_replica_is_promoted_under_traffic_and_each_sale_is_there_once() {
     let mut slots = done.dropped_slots;
     slots.sort();
     assert_eq!(slots, ["tandem_subscription", "tandem_subscription_2"]);
+}
 
-    // Each sale once, and a retry is a replay.
-    let mut new_admin = connect(&new.admin_url()).await;
-    let sales: i64 = sqlx::query_scalar("select count(*) from sales.sales_transaction where store_id = $1")
-        .bind(STORE)
-        .fetch_one(&mut new_admin)
-        .await
-        .unwrap();
-    assert_eq!(usize::try_from(sales).unwrap(), sold.len() + 1);
-    for (create, transaction_id) in sold.iter().take(20).chain([&(first, first_id)]) {
-        let again = new_commands.create_transaction(create.clone()).await.unwrap();
+/// And a retry is a replay.
+async fn each_sale_is_there_once(primary: &mut PgConnection, commands: &mut Commands, sold: &[Sold]) {
+    let sales = count(primary, "select count(*) from sales.sales_transaction where store_id = 51").await;
+    assert_eq!(usize::try_from(sales).unwrap(), sold.len());
+    for (create, transaction_id) in sold.iter().take(20).chain(sold.last()) {
+        let again = commands.create_transaction(create.clone()).await.unwrap();
         assert_eq!(again.metadata().get("tandem-replayed").unwrap(), "true");
         assert_eq!(again.into_inner().transaction.unwrap().transaction_id, *transaction_id);
     }
-    // An import goes on where it was.
-    let acknowledged = said.acknowledged.unwrap().last_row_number;
-    let stream = ImportStream::start(&new_commands, &resumed(&import, acknowledged)).await.unwrap();
-    assert_eq!(stream.started.last_row_number, 40);
-    assert!(stream.rows(41, rows(IMPORTED, 41..=50)).await && stream.finish(50).await);
-    assert_eq!(stream.end().await.unwrap().receipt.unwrap().rows_written, 50);
+}
 
-    // The old one lets nobody in, and holds no slot.
-    let refused = tandem.connect(Login::Command).await.unwrap_err();
-    assert!(refused.to_string().contains("not permitted to log in"), "{refused}");
-    assert_eq!(count(&mut old_admin, SLOTS).await, 0);
-    let status = tandem.commands().create_transaction(create(Uuid::now_v7())).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
-
-    // The new one is what the old one was, and a migrate finds nothing to do.
-    let after = catalog(&mut new_admin).await;
-    assert_eq!(difference(&before, &after), Vec::<String>::new());
-    succeeded(&migrate(&tandem, Instance::Command, new).await);
-    assert_eq!(catalog(&mut new_admin).await, after);
-
-    // A replica follows it, and knows whose token is whose.
-    follow(&tandem, new).await;
-    let options = Options { subscription: ReplicaNumber::new(2).unwrap().subscription(), ..Options::default() };
-    let replica_url = tandem.pair.replica_of(ReplicaNumber::new(2).unwrap()).admin_url();
-    let report = check(&new.admin_url(), &replica_url, &options).await.unwrap();
+async fn a_replica_knows_whose_token_is_whose(tandem: &Tandem, commands: &mut Commands, old_token: &str, sold: usize) {
+    let second = ReplicaNumber::new(2).unwrap();
+    let options = Options { subscription: second.subscription(), ..Options::default() };
+    let replica_url = tandem.pair.replica_of(second).admin_url();
+    let report = check(&tandem.pair.replica().admin_url(), &replica_url, &options).await.unwrap();
     assert!(report.equal, "{report}");
-    let mut queries = SalesQueryServiceClient::new(channel(tandem.query_address_of(ReplicaNumber::new(2).unwrap())));
-    let new_token =
-        new_commands.create_transaction(create(Uuid::now_v7())).await.unwrap().into_inner().consistency_token;
+    let mut queries = SalesQueryServiceClient::new(channel(tandem.query_address_of(second)));
+    let token = commands.create_transaction(create(Uuid::now_v7())).await.unwrap().into_inner().consistency_token;
     let ask = |token: &str| {
         let consistency = request::after(token);
         let ask = GetSummaryRequest { filter: request::in_store(STORE), consistency, ..GetSummaryRequest::default() };
         request::within(ask, Duration::from_secs(30))
     };
-    let summary = queries.get_summary(ask(&new_token)).await.unwrap().into_inner();
-    assert_eq!(usize::try_from(summary.transactions).unwrap(), sold.len() + 2);
-    let status = queries.get_summary(ask(&old_token)).await.unwrap_err();
+    let summary = queries.get_summary(ask(&token)).await.unwrap().into_inner();
+    assert_eq!(usize::try_from(summary.transactions).unwrap(), sold + 1);
+    let status = queries.get_summary(ask(old_token)).await.unwrap_err();
     assert_eq!(request::reason(&status), "TOKEN_OF_ANOTHER_SYSTEM", "{status:?}");
-}
-
-/// Lines that one of them lacks.
-fn difference(before: &[String], after: &[String]) -> Vec<String> {
-    let lost = before.iter().filter(|line| !after.contains(line)).map(|line| format!("lost: {line}"));
-    let gained = after.iter().filter(|line| !before.contains(line)).map(|line| format!("gained: {line}"));
-    lost.chain(gained).collect()
 }

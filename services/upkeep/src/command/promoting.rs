@@ -9,7 +9,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::operation::{FAILED, NOT_EQUAL, Operation, Output};
 use crate::error::UpkeepError;
-use crate::promote::{Promoted, PromotionPlan, Record, give_up, promote};
+use crate::promote::{GivenUp, Promoted, PromotionPlan, Record, give_up, promote};
 use crate::sides::Addresses;
 
 /// How things stand after an interruption.
@@ -69,15 +69,13 @@ impl PromoteArgs {
     pub async fn give_up(&self, addresses: &Addresses) -> ExitCode {
         let spinner = self.operation.spinner();
         match self.operation.in_time(&spinner, LEFT, give_up(addresses)).await {
-            Ok(lifted) => {
-                let text = if lifted {
-                    "writers are let in again"
-                } else {
-                    "no promotion that can be given up has locked writers out"
-                };
-                match self.operation.output {
-                    Output::Text => println!("{text}"),
-                    Output::Json => println!("{}", serde_json::json!({ "lifted": lifted })),
+            Ok(done) => {
+                let lifted = done == GivenUp::Lifted;
+                match (self.operation.output, done) {
+                    (Output::Json, _) => println!("{}", serde_json::json!({ "lifted": lifted })),
+                    (Output::Text, GivenUp::Lifted) => println!("writers are let in again"),
+                    (Output::Text, GivenUp::NotFenced) => println!("no promotion has locked writers out"),
+                    (Output::Text, GivenUp::TooLate) => println!("{}", UpkeepError::NotDemoted),
                 }
                 if lifted { ExitCode::SUCCESS } else { ExitCode::from(NOT_EQUAL) }
             }
@@ -95,13 +93,21 @@ async fn given_up(addresses: &Addresses, outcome: Result<Promoted, UpkeepError>)
         Err(error) if !matches!(error, UpkeepError::Busy | UpkeepError::Connect { .. }) => error,
         done => return done,
     };
-    match give_up(addresses).await {
-        Ok(true) => {
+    match (give_up(addresses).await, error) {
+        (Ok(GivenUp::Lifted | GivenUp::NotFenced), UpkeepError::Interrupted) => Err(UpkeepError::PromotionInterrupted),
+        (Ok(GivenUp::Lifted), error) => {
             eprintln!("nothing was turned, and writers are let in again");
             Err(error)
         }
-        Ok(false) => Err(error),
-        Err(source) => Err(UpkeepError::StillFenced { outcome: error.with_causes(), source: Box::new(source) }),
+        (Ok(GivenUp::NotFenced), error) => Err(error),
+        (Ok(GivenUp::TooLate), UpkeepError::Interrupted | UpkeepError::TimedOut { .. }) => Err(UpkeepError::NotDemoted),
+        (Ok(GivenUp::TooLate), error) => {
+            eprintln!("{}", UpkeepError::NotDemoted);
+            Err(error)
+        }
+        (Err(source), error) => {
+            Err(UpkeepError::StillFenced { outcome: error.with_causes(), source: Box::new(source) })
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tandem_convergence::Side;
 use tandem_replication::Position;
 use tokio::time::{Instant, sleep};
@@ -136,6 +136,25 @@ pub(super) async fn held(holder: &mut PgConnection) -> Result<DateTime<Utc>, Upk
         .fetch_one(holder)
         .await
         .map_err(on(Side::Primary, "making sure that nobody writes"))
+}
+
+/// Lets go of the tables once nobody waits for them any more: who did is told that his write has failed, and can't come to
+/// write to what is no primary any more.
+pub(super) async fn let_go(primary: &mut PgConnection, mut holder: PgConnection) -> Result<(), UpkeepError> {
+    let failed = on(Side::Primary, "ending sessions that wait to write");
+    let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut holder).await.map_err(failed)?;
+    let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+        where usename = $1 or $2 = any(pg_blocking_pids(pid))";
+    let until = Instant::now() + SESSIONS_END;
+    loop {
+        let waiting: i64 =
+            sqlx::query_scalar(end).bind(WRITER).bind(pid).fetch_one(&mut *primary).await.map_err(failed)?;
+        if waiting == 0 || Instant::now() >= until {
+            break;
+        }
+        sleep(BETWEEN_LOOKS).await;
+    }
+    holder.close().await.map_err(failed)
 }
 
 /// Lets the command service in again. A role that somebody else has locked out stays so.

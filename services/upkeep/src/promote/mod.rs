@@ -147,18 +147,28 @@ pub async fn promote(
     let rows_compared = i64::try_from(verify.rows()).unwrap_or(i64::MAX);
     let proof = Proof { fenced_at, drained, applied, rows_compared };
     let record = turn::turn(&mut sides, &mut holder, &survey, &proof, &observe).await?;
-    close(holder).await?;
+    fence::let_go(&mut sides.primary, holder).await?;
     times.end("turn");
     demoted(sides, record, Some(verify), times, &observe).await
 }
 
-/// Lets writers in again where a promotion was cut off before its COMMIT; whether they were locked out by it. Behind the
-/// COMMIT they stay locked out: the promotion is to be run again.
+/// What became of a promotion that was cut off.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GivenUp {
+    /// Writers were locked out by it, and are let in again.
+    Lifted,
+    /// They were not.
+    NotFenced,
+    /// The replica is the primary, and there is no way back: the promotion is to be run again.
+    TooLate,
+}
+
+/// Lets writers in again where a promotion was cut off before its COMMIT. Behind the COMMIT they stay locked out.
 ///
 /// # Errors
 ///
 /// Another promotion is at work, or one of the databases can't be reached: then nobody knows whether there is a way back.
-pub async fn give_up(addresses: &Addresses) -> Result<bool, UpkeepError> {
+pub async fn give_up(addresses: &Addresses) -> Result<GivenUp, UpkeepError> {
     let until = Instant::now() + SESSION_ENDS;
     let mut sides = loop {
         // Its lock is that of the session that turns: once it is ours, that session has committed or never will.
@@ -169,8 +179,9 @@ pub async fn give_up(addresses: &Addresses) -> Result<bool, UpkeepError> {
     };
     lock(&mut sides.primary, Side::Primary).await?;
     match turned(&mut sides).await? {
-        Some(_) => Ok(false),
-        None => fence::lift(&mut sides.primary).await,
+        Some(_) => Ok(GivenUp::TooLate),
+        None if fence::lift(&mut sides.primary).await? => Ok(GivenUp::Lifted),
+        None => Ok(GivenUp::NotFenced),
     }
 }
 
