@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::future::{Either, select};
+use futures::future::{Either, select, try_join, try_join4};
 use tandem_chassis::shutdown::Shutdown;
 use tokio::time::{Instant, timeout};
 
@@ -21,6 +21,7 @@ use crate::readers::Readers;
 use crate::report::Report;
 use crate::rollups::{self, RollupReport};
 use crate::scan::Sides;
+use crate::slot::TemporarySlot;
 
 /// How long taking the slot away may take when a check has failed; the server needs milliseconds.
 const CLEAN_UP_LIMIT: Duration = Duration::from_secs(5);
@@ -64,14 +65,16 @@ pub async fn check_observed(
     let slot_pid = primary.pid;
     let mut course = Course::new(options, &tables, wanted, sales);
     let run = async {
-        // A connection of its own, since the replica's first one compares rollups in the end.
-        let watching = Database::connect(Side::Replica, replica_url, &deadline).await?;
-        let mut fences =
-            Fences::prepare(primary, watching, &options.publication, &options.subscription, &tables).await?;
-        let mut sides = Sides {
-            primary: Readers::connect(Side::Primary, primary_url, options.parallel, &deadline).await?,
-            replica: Readers::connect(Side::Replica, replica_url, options.parallel, &deadline).await?,
-        };
+        let (slot, watching, on_primary, on_replica) = try_join4(
+            TemporarySlot::create(&mut primary),
+            // A connection of its own, since the replica's first one compares rollups in the end.
+            Database::connect(Side::Replica, replica_url, &deadline),
+            Readers::connect(Side::Primary, primary_url, options.parallel, &deadline),
+            Readers::connect(Side::Replica, replica_url, options.parallel, &deadline),
+        )
+        .await?;
+        let mut fences = Fences::around(slot, primary, watching, options, &tables);
+        let mut sides = Sides { primary: on_primary, replica: on_replica };
         let result = course.run(&mut fences, &mut sides, observe).await;
         course.note(&fences);
         result?;
@@ -103,9 +106,14 @@ impl Prepared {
         observe: Observe<'_>,
     ) -> Result<Self, CheckError> {
         observe(&Phase::Preparing);
-        let mut primary = Database::connect(Side::Primary, primary_url, deadline).await?;
-        let mut replica = Database::connect(Side::Replica, replica_url, deadline).await?;
-        hashing::comparable(&hashing::identify(&mut primary).await?, &hashing::identify(&mut replica).await?)?;
+        let (mut primary, mut replica) = try_join(
+            Database::connect(Side::Primary, primary_url, deadline),
+            Database::connect(Side::Replica, replica_url, deadline),
+        )
+        .await?;
+        let (on_primary, on_replica) =
+            try_join(hashing::identify(&mut primary), hashing::identify(&mut replica)).await?;
+        hashing::comparable(&on_primary, &on_replica)?;
         let failed = primary.failed("dropping slots of verifiers that are gone");
         let dropping =
             async { leftover::drop_all(&mut primary.connection, leftover::SILENT_FOR).await.map_err(failed) };

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use futures::future::try_join;
 use tandem_replication::{Column, Lsn, Relation};
 
 use crate::catch_up;
@@ -14,6 +15,7 @@ use crate::connect::Database;
 use crate::error::{CheckError, Side};
 use crate::key::Key;
 use crate::mutation::mutated;
+use crate::options::Options;
 use crate::phase::{Observe, Phase};
 use crate::published::{self, PublishedTable};
 use crate::slot::{self, Decoded, TemporarySlot, Unseen};
@@ -60,16 +62,16 @@ impl Touched {
 }
 
 impl<'a> Fences<'a> {
-    pub(crate) async fn prepare(
-        mut primary: Database,
+    /// The slot is one of the primary's session.
+    pub(crate) fn around(
+        slot: TemporarySlot,
+        primary: Database,
         replica: Database,
-        publication: &'a str,
-        subscription: &'a str,
+        options: &'a Options,
         tables: &'a [PublishedTable],
-    ) -> Result<Self, CheckError> {
-        let slot = TemporarySlot::create(&mut primary).await?;
-        let waited = Duration::ZERO;
-        Ok(Self { primary, replica, slot, publication, subscription, tables, begun: 0, waited })
+    ) -> Self {
+        let (publication, subscription) = (options.publication.as_str(), options.subscription.as_str());
+        Self { primary, replica, slot, publication, subscription, tables, begun: 0, waited: Duration::ZERO }
     }
 
     /// Sets the first mark and waits until the replica has applied everything before it.
@@ -99,8 +101,10 @@ impl<'a> Fences<'a> {
 
     /// DDL of a table that is not written afterwards is not in the changes.
     async fn tables_unchanged(&mut self) -> Result<(), CheckError> {
-        published::unchanged(Side::Primary, &mut self.primary, Some(self.publication), self.tables).await?;
-        published::unchanged(Side::Replica, &mut self.replica, None, self.tables).await
+        let on_primary = published::unchanged(Side::Primary, &mut self.primary, Some(self.publication), self.tables);
+        let on_replica = published::unchanged(Side::Replica, &mut self.replica, None, self.tables);
+        try_join(on_primary, on_replica).await?;
+        Ok(())
     }
 
     /// Waits until snapshots of the primary see every commit before the slot's beginning, whose changes the slot can't tell.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::try_join;
 use serde::Deserialize;
 use sqlx::Row;
 use sqlx::types::Json;
@@ -119,8 +120,7 @@ pub(crate) async fn tables(
     publication: &str,
 ) -> Result<Vec<PublishedTable>, CheckError> {
     let entries = entries(primary, publication).await?;
-    let mut on_primary = shapes(primary, &entries).await?;
-    let mut on_replica = shapes(replica, &entries).await?;
+    let (mut on_primary, mut on_replica) = try_join(shapes(primary, &entries), shapes(replica, &entries)).await?;
     let table = |entry: Entry| {
         let lacking =
             |side| CheckError::SchemasDiffer { side, table: entry.name.clone(), what: "the table".to_owned() };

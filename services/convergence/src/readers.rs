@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use sqlx::Row;
 
 use crate::connect::{Database, Deadline};
@@ -33,10 +34,8 @@ pub(crate) struct Reader {
 
 impl Readers {
     pub(crate) async fn connect(side: Side, url: &str, count: u8, deadline: &Deadline) -> Result<Self, CheckError> {
-        let mut all = Vec::new();
-        for _ in 0..count.max(1) {
-            all.push(Reader { database: Database::connect(side, url, deadline).await? });
-        }
+        let connect = async |_| Ok(Reader { database: Database::connect(side, url, deadline).await? });
+        let all = try_join_all((0..count.max(1)).map(connect)).await?;
         Ok(Self { side, all })
     }
 

@@ -30,6 +30,7 @@ use crate::phase::{Observe, Phase};
 use crate::published::PublishedTable;
 use crate::readers::Readers;
 use crate::report::Report;
+use crate::slot::TemporarySlot;
 use crate::statement::Statement;
 
 pub use plan::{Repair, TablePlan};
@@ -63,13 +64,14 @@ pub(crate) async fn repair(
     observe: Observe<'_>,
 ) -> Result<usize, CheckError> {
     let deadline = Deadline::after(options.timeout, options.stop.clone());
-    let Prepared { primary, replica, tables, .. } =
+    let Prepared { mut primary, replica, tables, .. } =
         Prepared::connect(primary_url, replica_url, options, &deadline, observe).await?;
     let slot_pid = primary.pid;
     let mending = async {
         let settings = [("session_replication_role", "replica"), ("lock_timeout", LOCK_TIMEOUT)];
+        let slot = TemporarySlot::create(&mut primary).await?;
         let mut mender = Mender {
-            fences: Fences::prepare(primary, replica, &options.publication, &options.subscription, &tables).await?,
+            fences: Fences::around(slot, primary, replica, options, &tables),
             primary: Readers::connect(Side::Primary, primary_url, 1, &deadline).await?,
             replica: Database::open(Side::Replica, replica_url, &deadline, &settings).await?,
         };
