@@ -94,13 +94,17 @@ async fn given_up(addresses: &Addresses, outcome: Result<Promoted, UpkeepError>)
         done => return done,
     };
     match (give_up(addresses).await, error) {
-        (Ok(GivenUp::Lifted | GivenUp::NotFenced), UpkeepError::Interrupted) => Err(UpkeepError::PromotionInterrupted),
+        (Ok(GivenUp::Lifted | GivenUp::NotFenced), UpkeepError::Interrupted { .. }) => {
+            Err(UpkeepError::PromotionInterrupted)
+        }
         (Ok(GivenUp::Lifted), error) => {
             eprintln!("nothing was turned, and writers are let in again");
             Err(error)
         }
         (Ok(GivenUp::NotFenced), error) => Err(error),
-        (Ok(GivenUp::TooLate), UpkeepError::Interrupted | UpkeepError::TimedOut { .. }) => Err(UpkeepError::NotDemoted),
+        (Ok(GivenUp::TooLate), UpkeepError::Interrupted { .. } | UpkeepError::TimedOut { .. }) => {
+            Err(UpkeepError::NotDemoted)
+        }
         (Ok(GivenUp::TooLate), error) => {
             eprintln!("{}", UpkeepError::NotDemoted);
             Err(error)

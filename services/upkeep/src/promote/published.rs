@@ -19,9 +19,6 @@ pub(super) struct Published {
     pub(super) shape: Shape,
 }
 
-/// Schema, name, published columns, row filter.
-type Row = (String, String, Option<Vec<String>>, Option<String>);
-
 impl Published {
     pub(super) async fn all(primary: &mut PgConnection) -> Result<Vec<Self>, sqlx::Error> {
         let rows: Vec<Row> = sqlx::query_as(
