@@ -130,6 +130,10 @@ fn planned(plan: &PromotionPlan) -> String {
     let carried = plan.carried.iter().map(|(table, rows)| format!("{table} (about {rows} rows)"));
     // Writing to a String can't fail.
     let _infallible = writeln!(text, " {}.", carried.collect::<Vec<_>>().join(", "));
+    if !plan.left_behind.is_empty() {
+        let left = plan.left_behind.join(", ");
+        let _infallible = writeln!(text, "   Not copied, since they are yours: {left}.");
+    }
     if plan.set_aside > 0 {
         let _infallible = writeln!(text, "   {} rows in its tandem.set_aside go: keep what you need.", plan.set_aside);
     }

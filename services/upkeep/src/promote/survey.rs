@@ -26,6 +26,8 @@ pub struct PromotionPlan {
     pub published: Vec<String>,
     /// Tables that are copied while nobody can write, and about how many rows each has.
     pub carried: Vec<(String, i64)>,
+    /// Tables of the primary that are neither: what an operator has made, and has to bring over himself.
+    pub left_behind: Vec<String>,
     /// Slots of the old primary, each a replica's or another reader's, which are dropped.
     pub slots: Vec<String>,
     /// Rows in the replica's `tandem.set_aside`, which go with it.
@@ -76,6 +78,7 @@ impl Survey {
             to_system: to.identity.system_identifier,
             published: published.iter().map(Published::label).collect(),
             carried: carried(&mut sides.primary).await.map_err(on_primary)?,
+            left_behind: left_behind(&mut sides.primary).await.map_err(on_primary)?,
             slots: slots(&mut sides.primary).await.map_err(on_primary)?,
             set_aside: sqlx::query_scalar("select count(*) from tandem.set_aside")
                 .fetch_one(&mut sides.replica)
@@ -109,6 +112,27 @@ async fn carried(primary: &mut PgConnection) -> Result<Vec<(String, i64)>, sqlx:
         all.push((format!("{}.{}", table.schema, table.name), rows));
     }
     Ok(all)
+}
+
+async fn left_behind(primary: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "
+        select format('%s.%s', namespace.nspname, class.relname)
+        from pg_class as class
+        join pg_namespace as namespace on namespace.oid = class.relnamespace
+        where class.relkind in ('r', 'p') and class.relpersistence <> 't' and class.relname <> '_sqlx_migrations'
+            and namespace.nspname not in ('sales', 'tandem', 'information_schema') and namespace.nspname !~ '^pg_'
+            and not exists (
+                select from pg_publication_rel
+                join pg_publication as publication on publication.oid = prpubid
+                where prrelid = class.oid and pubname = $1
+            )
+        order by 1
+        ",
+    )
+    .bind(publication())
+    .fetch_all(primary)
+    .await
 }
 
 /// The stream must have brought every table, and must go on.
