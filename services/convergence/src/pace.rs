@@ -7,6 +7,9 @@ use tokio::time::Instant;
 /// More log than this in a second, and somebody writes: the services' own heartbeats and folding alone make a tenth of it.
 const WRITTEN_A_SECOND: f64 = 262_144.0;
 
+/// So much log between two looks says nothing: a heartbeat behind a checkpoint, which takes whole pages along.
+const SAYS_NOTHING: f64 = 32_768.0;
+
 /// The pace of one reader.
 #[derive(Debug)]
 pub(crate) struct Pace {
@@ -25,7 +28,7 @@ impl Pace {
     pub(crate) fn after(&mut self, now: Instant, took: Duration, log: u64) -> Duration {
         let Some((then, before)) = self.last.replace((now, log)) else { return Duration::ZERO };
         let written = log.saturating_sub(before) as f64;
-        let is_written = written > WRITTEN_A_SECOND * now.duration_since(then).as_secs_f64();
+        let is_written = written > SAYS_NOTHING.max(WRITTEN_A_SECOND * now.duration_since(then).as_secs_f64());
         if is_written { took.mul_f64(self.rest) } else { Duration::ZERO }
     }
 }
