@@ -7,7 +7,7 @@ use anyhow::Context;
 use tandem_upkeep::{Addresses, PromoteArgs};
 
 use crate::places::RunDirectory;
-use crate::postgres::{READY_LIMIT, Rehearsal, copy_running, wait_until_ready};
+use crate::postgres::{Rehearsal, copy_running, wait_until_ready};
 use crate::running::{Interrupt, Interrupted, RunState};
 use crate::service::{Binaries, Service};
 use crate::terminal::{done, note};
@@ -50,7 +50,7 @@ async fn rehearse(args: &PromoteArgs, state: &RunState, interrupt: &Interrupt) -
     replica.start().await?;
     replica.create_database().await?;
     interrupt.or(copy.pair().migrate(&binaries, Service::Query)).await??;
-    interrupt.or(wait_until_ready(replica, READY_LIMIT)).await??;
+    interrupt.or(wait_until_ready(replica, args.timeout())).await??;
     done(&format!("a replica of it on {}", replica.port()), since);
     let addresses = Addresses {
         primary_url: copy.pair().primary().admin_url(),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::str::FromStr as _;
+use std::time::Duration;
 
 use clap::Args;
 use sqlx::postgres::PgConnectOptions;
@@ -48,6 +49,12 @@ impl PromoteArgs {
         let promoting = promote(addresses, &options, agree, |step| spinner.set_message(step.to_string()));
         let outcome = operation.in_time(&spinner, LEFT, promoting).await;
         Some(given_up(addresses, outcome).await)
+    }
+
+    /// What it may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.operation.timeout)
     }
 
     /// The same without asking.
