@@ -13,8 +13,8 @@ use crate::published::{Column, PublishedTable};
 
 /// Of every published column of a row `t`.
 pub(crate) fn row_hash(table: &PublishedTable) -> String {
-    let columns = table.columns.as_slice();
-    let columns = mutated!(ForgetLastColumn, columns, &columns[..columns.len() - 1]);
+    let all = table.columns.as_slice();
+    let columns = mutated!(ForgetLastColumn, all, &all[..all.len() - 1]);
     mutated!(NoChain, chained(table, columns), summed(columns))
 }
 
