@@ -3,6 +3,7 @@
 // A panic is how a test fails.
 #![allow(clippy::unwrap_used)]
 
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Output, Stdio};
 
 use serde_json::{Value, json};
@@ -11,8 +12,13 @@ use tandem_tests::{
     Tandem,
     import::{ImportStream, new_import, rows},
     machine::Machine,
+    program::Program,
 };
-use xtask::process::{Pid, Signal, signal};
+use xtask::{
+    postgres::free_port,
+    process::{Pid, Signal, signal},
+    service::Service,
+};
 
 /// Types a command that asks the shared pair.
 async fn typed(machine: &Machine, command: &str) -> Child {
@@ -110,17 +116,45 @@ async fn lists_end_where_they_are_told_to_and_what_can_t_be_answered_says_what_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_query_service_that_is_started_anew_is_asked_again() {
+    let machine = Machine::new().unwrap();
+    let tandem = Tandem::shared().await;
+    let address = format!("127.0.0.1:{}", free_port().unwrap());
+    let listen = [("TANDEM_QUERY_LISTEN", address.as_str())];
+    let service = Program::start(&tandem.pair, Service::Query, &listen).await.unwrap();
+    let start = new_import();
+    let command = format!("exec cargo xtask batches wait {} --query-address {address}", start.import_id);
+    let mut waiting = machine.shell(&command).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(waiting.stderr.take().unwrap());
+    let mut hears = |expected: &str| {
+        let mut line = String::new();
+        while !line.contains(expected) {
+            line.clear();
+            assert!(said.read_line(&mut line).unwrap() > 0, "it never says {expected}");
+        }
+    };
+    hears("not heard of yet");
+    service.kill().await.unwrap();
+    hears("the query service is away; asking again");
+    let _service = Program::start(&tandem.pair, Service::Query, &listen).await.unwrap();
+    hears("not heard of yet");
+    import(&start, 3).await;
+    hears("COMPLETED, READY");
+    assert_eq!(end(waiting).0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_ends_a_wait_and_says_so() {
     let machine = Machine::new().unwrap();
     let mut waiting = typed(&machine, "wait never-begun").await;
     let mut said = String::new();
-    let mut stderr = std::io::BufReader::new(waiting.stderr.take().unwrap());
+    let mut stderr = BufReader::new(waiting.stderr.take().unwrap());
     while !said.contains("not heard of yet") {
-        assert!(std::io::BufRead::read_line(&mut stderr, &mut said).unwrap() > 0, "{said}");
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
     }
     // The shell becomes cargo, and cargo what it runs.
     signal(Pid::from_child(&waiting), Signal::INT).unwrap();
-    std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
+    stderr.read_to_string(&mut said).unwrap();
     assert_eq!(waiting.wait().unwrap().code(), Some(2), "{said}");
     assert!(said.contains("interrupted"), "{said}");
 }
