@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use serde_json::Value;
 use xtask::{cargo, postgres, tools};
 
 /// How far above the ports of the first replica those of a second stand.
@@ -75,6 +76,41 @@ impl Machine {
 
     fn run_directory(&self) -> PathBuf {
         self.home.path().join("pair")
+    }
+}
+
+/// A pair that commands typed on a machine of its own start; down when it is dropped.
+pub struct TypedPair(pub Machine);
+
+impl TypedPair {
+    /// Runs `cargo xtask` to its end.
+    pub fn run(&self, command: &str) -> Output {
+        self.0.run(&format!("cargo xtask {command}")).expect("bash can be run")
+    }
+
+    /// What a command that must succeed prints.
+    ///
+    /// # Panics
+    /// When it fails, with what it said.
+    pub fn ok(&self, command: &str) -> String {
+        let output = self.run(command);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command} ended with {}\n{said}", output.status);
+        String::from_utf8(output.stdout).expect("commands print UTF-8")
+    }
+
+    /// The same as JSON.
+    ///
+    /// # Panics
+    /// As [`ok`](Self::ok), and where it prints none.
+    pub fn json(&self, command: &str) -> Value {
+        serde_json::from_str(&self.ok(&format!("{command} --output json"))).expect("the command prints JSON")
+    }
+}
+
+impl Drop for TypedPair {
+    fn drop(&mut self) {
+        let _best_effort = self.0.run("cargo xtask down");
     }
 }
 

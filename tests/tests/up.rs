@@ -4,54 +4,31 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
-use tandem_tests::machine::Machine;
+use tandem_tests::machine::{Machine, TypedPair};
 use xtask::process::{Pid, Signal, signal};
 
-/// A pair of this test, down when it is done or has failed.
-struct Pair(Machine);
-
-impl Pair {
-    fn run(&self, command: &str) -> Output {
-        self.0.run(&format!("cargo xtask {command}")).unwrap()
-    }
-
-    /// What a command that must succeed prints.
-    fn ok(&self, command: &str) -> String {
-        let output = self.run(command);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command} ended with {}\n{said}", output.status);
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, command: &str) -> Value {
-        serde_json::from_str(&self.ok(&format!("{command} --output json"))).unwrap()
-    }
-
-    /// What a command that must fail says.
-    fn refused(&self, command: &str) -> String {
-        let output = self.run(command);
-        assert!(!output.status.success(), "{command} succeeded");
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    }
+/// What a command that must fail says.
+fn refused(pair: &TypedPair, command: &str) -> String {
+    let output = pair.run(command);
+    assert!(!output.status.success(), "{command} succeeded");
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-impl Pair {
-    /// A line for each replica at each look, and Ctrl-C is no failure.
-    fn watches_until_interrupted(&self) {
-        let mut command = self.0.shell("exec cargo xtask status --watch --interval 1");
-        let mut watching = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
-        for of in ["replica-1 healthy", "replica-2 healthy", "replica-1 healthy"] {
-            let line = lines.next().unwrap().unwrap();
-            assert!(line.contains(of), "{line}");
-        }
-        // Cargo becomes what it runs.
-        signal(Pid::from_child(&watching), Signal::INT).unwrap();
-        assert!(watching.wait().unwrap().success());
+/// A line for each replica at each look, and Ctrl-C is no failure.
+fn watches_until_interrupted(pair: &TypedPair) {
+    let mut command = pair.0.shell("exec cargo xtask status --watch --interval 1");
+    let mut watching = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    for of in ["replica-1 healthy", "replica-2 healthy", "replica-1 healthy"] {
+        let line = lines.next().unwrap().unwrap();
+        assert!(line.contains(of), "{line}");
     }
+    // Cargo becomes what it runs.
+    signal(Pid::from_child(&watching), Signal::INT).unwrap();
+    assert!(watching.wait().unwrap().success());
 }
 
 /// The same row for both sides.
@@ -61,36 +38,28 @@ const ROW: &str = "insert into sales.sales_transaction (
     )
     values ('00000000-0000-7000-8000-000000000001', now(), 1, 1, 'cash', 1, 0, now(), now(), 1)";
 
-impl Pair {
-    /// A row in the way and a slot that a verifier has left: named by `status`, each with what to do, which is then done.
-    fn trouble_is_told_and_what_is_told_helps(&self) {
-        let slot = "select pg_create_logical_replication_slot('tandem_verify_9', 'pgoutput')";
-        for (side, statement) in [("primary", slot), ("replica", ROW), ("primary", ROW)] {
-            self.ok(&format!("psql {side} -- -c \"{statement}\""));
-        }
-        // A look may come between two tries of the worker.
-        let failing = (0..10).map(|_| self.run("status")).find(|status| status.status.code() == Some(1));
-        let told = String::from_utf8(failing.expect("apply fails").stdout).unwrap();
-        for expected in [
-            "replica-1: failing: ",
-            "in the way: sales.sales_transaction {\"transaction_id\":\"00000000-0000-7000-8000-000000000001\"}",
-            "`cargo xtask heal` shows both rows",
-            "the replica's log says:",
-            "slot tandem_verify_9 keeps ",
-            "whoever verifies next takes it away",
-        ] {
-            assert!(told.contains(expected), "{expected} is not in {told}");
-        }
-        assert_eq!(self.json("heal --yes")["rows"].as_array().unwrap().len(), 1);
-        let status = self.json("status");
-        assert_eq!(status["replication"]["orphan_slots"], Value::Array(Vec::new()), "heal has verified");
+/// A row in the way and a slot that a verifier has left: named by `status`, each with what to do, which is then done.
+fn trouble_is_told_and_what_is_told_helps(pair: &TypedPair) {
+    let slot = "select pg_create_logical_replication_slot('tandem_verify_9', 'pgoutput')";
+    for (side, statement) in [("primary", slot), ("replica", ROW), ("primary", ROW)] {
+        pair.ok(&format!("psql {side} -- -c \"{statement}\""));
     }
-}
-
-impl Drop for Pair {
-    fn drop(&mut self) {
-        let _best_effort = self.0.run("cargo xtask down");
+    // A look may come between two tries of the worker.
+    let failing = (0..10).map(|_| pair.run("status")).find(|status| status.status.code() == Some(1));
+    let told = String::from_utf8(failing.expect("apply fails").stdout).unwrap();
+    for expected in [
+        "replica-1: failing: ",
+        "in the way: sales.sales_transaction {\"transaction_id\":\"00000000-0000-7000-8000-000000000001\"}",
+        "`cargo xtask heal` shows both rows",
+        "the replica's log says:",
+        "slot tandem_verify_9 keeps ",
+        "whoever verifies next takes it away",
+    ] {
+        assert!(told.contains(expected), "{expected} is not in {told}");
     }
+    assert_eq!(pair.json("heal --yes")["rows"].as_array().unwrap().len(), 1);
+    let status = pair.json("status");
+    assert_eq!(status["replication"]["orphan_slots"], Value::Array(Vec::new()), "heal has verified");
 }
 
 fn text(value: &Value) -> &str {
@@ -110,12 +79,12 @@ fn replicas(status: &Value) -> Vec<(&str, &str, &str, bool)> {
 
 #[test]
 fn a_second_replica_is_added_to_a_pair_and_every_command_knows_it() {
-    let pair = Pair(Machine::new().unwrap());
+    let pair = TypedPair(Machine::new().unwrap());
     pair.ok("up --detach --sales 200");
     let status = pair.json("status");
     assert_eq!(replicas(&status), [("replica-1", "SERVING", "tandem_subscription", true)]);
-    assert!(pair.refused("up --detach --replicas 2").contains("with 1 replica"));
-    assert!(pair.refused("verify --replica 2").contains("no replica-2"));
+    assert!(refused(&pair, "up --detach --replicas 2").contains("with 1 replica"));
+    assert!(refused(&pair, "verify --replica 2").contains("no replica-2"));
     pair.ok("down");
 
     let summary = pair.ok("up --detach --replicas 2");
@@ -133,14 +102,14 @@ fn a_second_replica_is_added_to_a_pair_and_every_command_knows_it() {
     assert!(text.contains("tandem_subscription_2 enabled") && text.contains("\nquery-2 "), "{text}");
 
     assert!(text.contains("replica-1: healthy: ") && text.contains("4 of 4 tables ready"), "{text}");
-    pair.watches_until_interrupted();
+    watches_until_interrupted(&pair);
 
     let verified = pair.json("verify");
     assert_eq!((&verified["equal"], verified["replicas"].as_array().unwrap().len()), (&Value::Bool(true), 2));
     assert_eq!(pair.json("verify --replica 2")["tables"][1]["rows"], 200, "the sales were copied");
-    let bulk = pair.refused("seed --via bulk --sales 10");
+    let bulk = refused(&pair, "seed --via bulk --sales 10");
     assert!(bulk.contains("has 2 replicas") && bulk.contains("--via copy"), "{bulk}");
-    pair.trouble_is_told_and_what_is_told_helps();
+    trouble_is_told_and_what_is_told_helps(&pair);
     pair.ok("psql replica-2 -- -c 'delete from sales.sales_item'");
     let differs = pair.run("verify");
     assert_eq!(differs.status.code(), Some(1), "one of both differs");
@@ -149,7 +118,7 @@ fn a_second_replica_is_added_to_a_pair_and_every_command_knows_it() {
     let stopped = pair.run("down");
     assert!(String::from_utf8_lossy(&stopped.stderr).contains("replica-2"));
     assert!(!pair.0.anything_runs().unwrap(), "no process is left behind");
-    let fewer = pair.refused("up --detach --replicas 1");
+    let fewer = refused(&pair, "up --detach --replicas 1");
     assert!(fewer.contains("this pair has 2 replicas") && fewer.contains("tandem_subscription_2"), "{fewer}");
     pair.ok("reset --yes");
     assert_eq!(pair.run("status").status.code(), Some(3));

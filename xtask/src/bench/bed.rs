@@ -1,11 +1,12 @@
 //! Everything that is measured: a durable pair, the command service, and connections to look at both databases.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use sqlx::{Connection, PgConnection};
 
-use super::load::{Generator, STORE_THAT_IS_REFUSED};
+use super::load::{self, Generator, STORE_THAT_IS_REFUSED};
 use super::programs::Programs;
 use super::service_process::ServiceProcess;
 use crate::places::create_directory;
@@ -93,6 +94,19 @@ impl Bed {
         settings: &[(String, String)],
     ) -> anyhow::Result<ServiceProcess> {
         ServiceProcess::start(Service::Query, &self.pair, &programs.services, &self.directory, settings).await
+    }
+
+    /// Lets callers create sales as fast as they can, from a generator of one thread over two connections.
+    ///
+    /// # Errors
+    ///
+    /// The generator can't be run.
+    pub async fn write(&self, callers: NonZeroU32, seconds: NonZeroU32) -> anyhow::Result<load::Tally> {
+        let one = NonZeroU32::MIN;
+        let address = self.service.address;
+        let connections = one.saturating_add(1);
+        let args = load::Args { address, callers, connections, threads: one, seconds, refused_percent: 0, rate: None };
+        self.generator.run(&args).await
     }
 
     /// Has both databases look at their tables: what was planned on empty ones stays as slow as it was.

@@ -12,7 +12,7 @@ use crate::error::{UpkeepError, on};
 use crate::table::relation;
 
 /// Who writes sales.
-const WRITER: &str = "tandem_command";
+pub(super) const WRITER: &str = "tandem_command";
 /// Begins the comment on the role that says since when it may not log in. Who finds the role without it knows that
 /// somebody else has locked it out, for reasons of his own.
 const FENCED: &str = "Fenced by promote since ";

@@ -71,7 +71,7 @@ impl Survey {
         let is_fenced = match fence::look(&mut sides.primary).await? {
             Fence::Open => false,
             Fence::Ours(_) => true,
-            Fence::Demoted | Fence::Others => return Err(UpkeepError::FencedByOthers { role: "tandem_command" }),
+            Fence::Demoted | Fence::Others => return Err(UpkeepError::FencedByOthers { role: fence::WRITER }),
         };
         let plan = PromotionPlan {
             from_system: from.identity.system_identifier,

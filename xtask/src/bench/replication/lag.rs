@@ -14,7 +14,6 @@ use super::super::Latencies;
 use super::super::answers::{Ledger, Void, check_whole};
 use super::super::bed::Bed;
 use super::super::comparison::{Aim, Comparison, Measured};
-use super::super::load;
 use super::super::programs::Programs;
 use super::super::replica_lag::drain;
 use super::super::statistics::rounded;
@@ -42,7 +41,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub async fn measure(bed: &mut Bed, programs: &Programs, args: &Args) -> anyhow::Result<Option<Comparison>> {
     let query = bed.start_query_service(programs, &args.service_env).await?;
     let mut ledger = Ledger::default();
-    let warm_up = write(bed, args.callers, NonZeroU32::MIN).await?;
+    let warm_up = bed.write(args.callers, NonZeroU32::MIN).await?;
     ledger.enter("warming up", &warm_up, true)?;
     drain(bed).await?;
     bed.analyze().await?;
@@ -54,7 +53,7 @@ pub async fn measure(bed: &mut Bed, programs: &Programs, args: &Args) -> anyhow:
         written.clone(),
     ));
     let before = [cluster_cpu_seconds(bed.pair.primary()), cluster_cpu_seconds(bed.pair.replica())];
-    let tally = write(bed, args.callers, args.seconds).await;
+    let tally = bed.write(args.callers, args.seconds).await;
     written.cancel();
     let lag = drain(bed).await?;
     let after = [cluster_cpu_seconds(bed.pair.primary()), cluster_cpu_seconds(bed.pair.replica())];
@@ -80,14 +79,6 @@ pub async fn measure(bed: &mut Bed, programs: &Programs, args: &Args) -> anyhow:
         row.holds &= lag.drain_seconds <= DRAIN_TARGET;
     }
     Ok(row)
-}
-
-async fn write(bed: &Bed, callers: NonZeroU32, seconds: NonZeroU32) -> anyhow::Result<load::Tally> {
-    let one = NonZeroU32::MIN;
-    let address = bed.service.address;
-    let connections = one.saturating_add(1);
-    let args = load::Args { address, callers, connections, threads: one, seconds, refused_percent: 0, rate: None };
-    bed.generator.run(&args).await
 }
 
 /// How long positions of the primary take to be visible on the replica: those up to which it had flushed its log, which

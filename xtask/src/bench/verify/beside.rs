@@ -7,7 +7,6 @@ use tokio_util::sync::CancellationToken;
 use super::super::answers::Ledger;
 use super::super::bed::Bed;
 use super::super::comparison::{Aim, Comparison, Measured};
-use super::super::load;
 use super::super::replica_lag::drain;
 use super::super::statistics::{median, rounded};
 use super::Args;
@@ -32,7 +31,7 @@ pub async fn measure(verifier: &Verifier, bed: &mut Bed, args: &Args) -> anyhow:
     let mut ledger = Ledger::default();
     let mut rates = Rates::default();
     let mut verified = Vec::new();
-    ledger.enter("warming up", &write(bed, args.callers, NonZeroU32::MIN).await?, true)?;
+    ledger.enter("warming up", &bed.write(args.callers, NonZeroU32::MIN).await?, true)?;
     for round in 1..=args.rounds.get() {
         for disturbed in if round % 2 == 0 { [true, false] } else { [false, true] } {
             drain(bed).await?;
@@ -41,7 +40,7 @@ pub async fn measure(verifier: &Verifier, bed: &mut Bed, args: &Args) -> anyhow:
             if disturbed {
                 let written = CancellationToken::new();
                 let writing = async {
-                    let tally = write(bed, args.callers, args.seconds).await;
+                    let tally = bed.write(args.callers, args.seconds).await;
                     written.cancel();
                     tally
                 };
@@ -50,7 +49,7 @@ pub async fn measure(verifier: &Verifier, bed: &mut Bed, args: &Args) -> anyhow:
                 rates.beside.push(tally.rate());
                 verified.extend(checks);
             } else {
-                let tally = write(bed, args.callers, args.seconds).await?;
+                let tally = bed.write(args.callers, args.seconds).await?;
                 ledger.enter("undisturbed", &tally, true)?;
                 rates.undisturbed.push(tally.rate());
             }
@@ -71,14 +70,6 @@ pub async fn measure(verifier: &Verifier, bed: &mut Bed, args: &Args) -> anyhow:
     });
     row.iter().for_each(Comparison::tell);
     Ok(row)
-}
-
-async fn write(bed: &Bed, callers: NonZeroU32, seconds: NonZeroU32) -> anyhow::Result<load::Tally> {
-    let one = NonZeroU32::MIN;
-    let address = bed.service.address;
-    let connections = one.saturating_add(1);
-    let args = load::Args { address, callers, connections, threads: one, seconds, refused_percent: 0, rate: None };
-    bed.generator.run(&args).await
 }
 
 /// Verifies until everything is written; the last check may end at rest, and counts as little.
